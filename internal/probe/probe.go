@@ -1,0 +1,137 @@
+// Package probe holds the words of a scan: what is probed, how, and what was seen.
+//
+// It contains values and the one interface between those who decide what is probed
+// and those who probe. Every other package speaks in these words, so they are the
+// field's own: states and reasons are spelled as nmap prints them.
+package probe
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Proto is a transport protocol.
+type Proto uint8
+
+// The transport protocols.
+const (
+	TCP Proto = iota
+	UDP
+)
+
+// String returns "tcp" or "udp".
+func (p Proto) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	}
+	return fmt.Sprintf("proto(%d)", uint8(p))
+}
+
+// A Target is one port of one host.
+type Target struct {
+	netip.AddrPort
+	Proto Proto
+}
+
+// A Probe is one question to a target. Attempt counts from 1.
+type Probe struct {
+	Target
+	Attempt uint8
+}
+
+// Method is a way of asking.
+type Method uint8
+
+// The methods of probing.
+const (
+	Connect Method = iota // connect(2): a full TCP handshake, no privileges needed
+)
+
+// String returns the method's name as --method spells it.
+func (m Method) String() string {
+	if m == Connect {
+		return "connect"
+	}
+	return fmt.Sprintf("method(%d)", uint8(m))
+}
+
+// State is the verdict on a target.
+type State uint8
+
+// The states. Unsent is no verdict: something of ours kept the probe from being
+// sent (no descriptors, no route, a firewall of our own), and says nothing of the target.
+const (
+	Unsent State = iota
+	Filtered
+	OpenFiltered
+	Closed
+	Open
+)
+
+var stateNames = [...]string{"unsent", "filtered", "open|filtered", "closed", "open"}
+
+// String returns the state as nmap prints it.
+func (s State) String() string {
+	if int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+// Reason is what was seen, or what was not.
+type Reason uint8
+
+// The reasons. LocalError belongs to Unsent only; Result.Err says which error it was.
+const (
+	NoResponse Reason = iota
+	SynAck
+	Reset
+	ConnRefused
+	PortUnreach
+	AdminProhibited
+	HostProhibited
+	NetProhibited
+	HostUnreach
+	NetUnreach
+	ProtoUnreach
+	TimeExceeded
+	UDPResponse
+	LocalError
+)
+
+var reasonNames = [...]string{"no-response", "syn-ack", "reset", "conn-refused", "port-unreach", "admin-prohibited",
+	"host-prohibited", "net-prohibited", "host-unreach", "net-unreach", "proto-unreach", "time-exceeded", "udp-response", "local-error"}
+
+// String returns the reason in nmap's words.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return fmt.Sprintf("reason(%d)", uint8(r))
+}
+
+// A Result is what one probe brought to light.
+type Result struct {
+	Target  Target
+	Method  Method
+	State   State
+	Reason  Reason
+	From    netip.Addr    // who said so, when it was not the target itself: a router, by ICMP
+	ICMP    ICMP          // the message, when Reason came by one
+	Attempt uint8         // the probe that was answered, from 1
+	RTT     time.Duration // zero when it cannot be told
+	Time    time.Time     // when it was seen
+	Err     error         // with Unsent: what was missing here
+}
+
+// Due hands out probes as they fall due. Several goroutines may call it at once.
+type Due interface {
+	// Next fills buf with the next probes, waits for at least one, and returns how many.
+	// It returns false when there will be no more, or ctx is done. A caller asks for as many as it can send now.
+	Next(ctx context.Context, buf []Probe) (n int, ok bool)
+}
