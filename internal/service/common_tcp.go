@@ -1,0 +1,221 @@
+package service
+
+// commonTCP lists TCP ports by how often they are met in practice and how much an open
+// one matters, by our own judgement. A port counts where it is first named: what is
+// above is commoner. The first hundred are what a scan without ports looks at.
+const commonTCP = `
+# --- The first hundred.
+
+# The web, in the clear and under TLS: nearly every host has one, appliances are run by it.
+443 80 8080 8443
+
+# Remote access: how people get in, wanted or not.
+22 3389 23 5900
+
+# Windows networks: file sharing, RPC, the directory, Kerberos, remote management.
+445 135 139 389 636 88 3268 464 5985 5986
+
+# Mail: transport, submission, mailboxes, each in the clear and under TLS.
+25 587 465 143 993 110 995
+
+# Names, and files by FTP, NFS, rsync and AFP.
+53 21 111 2049 873 548
+
+# Databases and caches; many trust whoever reaches them.
+3306 5432 1433 6379 27017 1521 9200 11211 5984 9042
+
+# The web's second ports: application servers, consoles, development servers.
+8000 8888 8081 3000 5000 9000 9090 8008 8088 8082 4443 9443 10443 81 8181 8880 8090 8009 7001 10000 5173 4200
+
+# Containers and their orchestration: an open one is the whole machine.
+2375 2376 6443 10250 2379 8500
+
+# Message brokers.
+5672 1883 9092 15672 61616 8883
+
+# Printers: raw, IPP, LPD.
+9100 631 515
+
+# Monitoring and dashboards: Zabbix, Kibana.
+10050 5601
+
+# Proxies and tunnels: Squid, SOCKS, PPTP, OpenVPN.
+3128 1080 1723 1194
+
+# Voice and video: SIP, RTSP.
+5060 554
+
+# Network gear, and remote access moved out of sight: SSH and VNC beside their own, Winbox, TR-069, BGP.
+2222 8291 7547 179 5901
+
+# Hypervisors: Proxmox, ESXi.
+8006 902
+
+# Chat: XMPP, IRC.
+5222 6667
+
+# Windows' dynamic RPC begins here.
+49152 49153
+
+# Homes: Plex, Home Assistant, iPhones.
+32400 8123 62078
+
+# --- From here on by field, commoner fields first.
+
+# Remote access under other numbers: SSH, Telnet, RDP and VNC where people move them to.
+2022 222 2200 2201 10022 22222 8022 2223 2323 992 3390 3391 3388 13389 33389 33890 5902 5903 5800 5801 5802 5500
+
+# Remote access by other products: rsh and friends, Radmin, TeamViewer, AnyDesk, Apple, X11, Citrix,
+# PCoIP, NoMachine, DameWare, pcAnywhere, xrdp's session manager.
+512 513 514 4899 5938 7070 6568 3283 6000 6001 6002 1494 2598 4172 4000 6129 5631 3350 5904-5910 6003-6010 17500
+
+# Windows and Active Directory further: catalogue over TLS, web services, RPC over HTTP, WinRM's listener,
+# the RPC range of today and of old, WSD, licensing, updates, clusters, replication, queues.
+3269 9389 593 47001 49664-49670 49154-49165 5357 1688 8530 8531 5722 3343 1801 2103 2105 2107 1025-1029 137 138
+5040 7680 5358 2179 6600 8172 808 10123 2701 5723 6516 2869 1434 2382 2383 4022 5022 32843 32844
+
+# File transfer and storage: FTP's data and TLS ports, NFS's helpers, iSCSI, Gluster, Ceph, MinIO, Syncthing.
+20 990 989 2121 115 4045 20048 662 892 32765-32769 427 3260 860 3205 4420 10809 24007 24008 6789 3300 6800-6805
+9001 8384 22000 2811 1021 6996 9420
+
+# Mail further: alternative submission, ManageSieve, filters, virus scanners, Zimbra, test servers, LMTP.
+2525 26 4190 24 106 366 691 783 3310 10024 10025 10026 11332 11333 11334 7071 7072 7073 7110 7143 7993 7995 1143
+8025 2526 10143 220 109
+
+# Relational databases: MySQL's and PostgreSQL's neighbours and poolers, Oracle, Db2, SQL Anywhere, Sybase,
+# Firebird, Informix, Caché, HANA, Pervasive, Vertica, Teradata, CockroachDB, TiDB, Netezza.
+33060 3307 3308 33061 33306 5433 5434 5435 6432 1522 1523 1526 1527 2483 2484 1158 5520 1830 50000 50001 523 446
+2638 4100 3050 9088 9089 1972 51773 52773 30013 30015 39013 39015 1583 3351 5480 26257 10080 20160 1432 14330
+15432 13306
+
+# Other stores: Redis and MongoDB neighbours, Cassandra, Elasticsearch, CouchDB, Couchbase, Neo4j, InfluxDB,
+# ClickHouse, Arango, Orient, RethinkDB, Riak, Solr, search engines, vector stores, grids.
+6380 26379 16379 27018 27019 28017 7000 7199 9160 9142 9300 9201 6984 8091-8096 11207 11210 18091 7474 7473 7687
+8086 9009 9440 8529 2424 2480 28015 29015 8087 8098 8099 8983 9306 9312 7700 8108 6333 6334 19530 5701-5703 10800
+47100 47500 3001 3002 3003 4730 11300 1978 6082 11212 7001 9180
+
+# Message brokers further: RabbitMQ and Erlang, ActiveMQ, Kafka, NATS, Pulsar, NSQ, IBM MQ, TIBCO, Solace,
+# RocketMQ, EMQX, ZooKeeper.
+5671 15671 25672 4369 61613 61614 61617 8161 9093 9094 9095 29092 19092 4222 6222 8222 6650 6651 4150 4151 4160 4161
+4171 1414 1415 7222 55555 55443 9876 10909 10911 18083 8083 8084 1884 2181 2182 2888 3888 9644 5445
+
+# Containers and clusters: Kubernetes' parts, node ports, etcd, Swarm, registries, Consul, Nomad, Vault,
+# service meshes, Mesos, network plug-ins.
+2377 7946 2380 4001 4194 10248 10249 10251 10252 10255 10256 10257 10259 6444 16443 9345 30000-30010 5001 8001 8444
+8300 8301 8302 8501 8502 8600 4646 4647 4648 8200 8201 15000 15001 15006 15010 15012 15014 15017 15020 15021 15090
+9901 9990 5050 5051 4143 4191 4240 4244 6783 9099 2019 8404 1936 30443 31000 32000 32080
+
+# Configuration, build and deployment: Salt, Puppet, Jenkins' agents, TeamCity, Bamboo, Atlassian, Gerrit,
+# Subversion, git, Perforce, Rundeck, buildbot.
+4505 4506 8140 8111 8085 54663 7990 7999 8095 29418 3690 9418 1666 4440 8010 9989 2401 9683 5115 8154 8153
+
+# Monitoring, logs and traces: Zabbix's server, NRPE, NSClient, Checkmk, Munin, Icinga, Prometheus and its
+# exporters, Loki, OpenTelemetry, Jaeger, Zipkin, Graphite, Splunk, Logstash, GELF, fluentd, Wazuh, syslog.
+10051 5666 5667 12489 6556 4949 5665 5693 9091 9096 9101-9105 9115 9116 9121 9150 9182 9187 9256 9419 19999 3100 3200
+4317 4318 14250 14268 16686 9411 2003 2004 8125 8126 8089 9997 8191 5044 9600 12201 24224 1514 1515 55000 601 6514
+8428 8480 8481 3030 4567 199 161 1984 2812 61208 61209 383 3181 25826 24220 10514
+
+# Security tools' own servers: Nessus, OpenVAS, Nexpose, Metasploit, ICAP, endpoint consoles.
+8834 9390 9392 3780 3790 55553 4444 1344 8014 1241 8835
+
+# Hosting panels: cPanel, Plesk, Webmin, DirectAdmin, CWP, LiteSpeed, VMware's appliances.
+2082 2083 2086 2087 2095 2096 2077 2078 8447 20000 2030 2031 7080 7800 9002
+
+# Hypervisors, management boards, storage appliances, backup: libvirt, vCenter, iLO, iDRAC, AMT, IPMI over web,
+# Dell and HP agents, Nutanix, Veeam, NetBackup, Bacula, Backup Exec, Commvault, Spectrum Protect, NDMP's kin.
+16509 16514 903 5988 5989 8697 9875 7444 2012 2014 8007 16992 16993 16994 16995 623 664 17988 17990 5120 7578 1311 2381
+2301 2068 54321 9393 9401 6160 6162 2500-2503 10005 10006 1556 13724 13720 13782 9103 6101 6106 8400 8401 8403 1500
+1501 1581 7937 7938 9877 41523 6050 497 55414 35623 2051
+
+# Development: frameworks' default servers, debuggers, inspectors, notebooks, test drivers, mobile bridges.
+3004-3010 4002-4005 5002-5010 5174 5175 4173 1313 4321 9229 9222 5005 8787 35729 19000-19002 24678 1337 2368 5555
+5037 6006 8069 9292 9515 4723 6060 2345 40000 5858 9003 8889 8890 1234 7860 11434 8188 8265 50051 50052 8002 8793
+24642 6007
+
+# Java servers: RMI and JMX, Tomcat, WildFly, WebLogic, WebSphere, GlassFish.
+1099 1098 1090 9010 11099 8005 9993 4447 7002 9043 9060 9080 4848 9999 4712 4713 8453 45000 7777 3700
+
+# Big data: HDFS, YARN, HBase, Hive, Spark, Impala, Cloudera, Ambari, Druid.
+8020 9864 9866 9867 9870 50070 50075 50010 50090 8030-8033 8040-8042 10020 19888 16000 16010 16020 16030 60000 60010
+60020 60030 9083 10002 7077 4040 4041 18080 7337 21000 21050 25000 25010 7180 7182 7183 8440 8441 8670
+
+# OpenStack.
+35357 8774 8775 8776 8778 9191 9311 9696 6080 8004 6385 8386
+
+# Network gear: routing daemons, NETCONF, gNMI, OpenFlow, smart install, MikroTik, UniFi, Omada, Fortinet,
+# Check Point, Ubiquiti, FRITZ!Box, UPnP in routers, TACACS, LDP, RADIUS over TLS.
+49 646 830 2601-2606 6653 6633 6640 57400 9339 4786 8728 8729 2000 8843 6789 27117 8043 29814 541 703 264 256 257 259
+18190 18191 18264 10001 49000 49443 5431 1780 37215 52869 30005 32764 20005 2002 4153 1900 5916 8899 7676
+
+# VPN, tunnels and proxies further: OpenVPN's web, SoftEther, SSL VPN, Tor, Shadowsocks, Clash, frp, others.
+943 4433 500 1701 9050 9051 9030 8118 8388 8389 1081 1082 10808 7890 7891 7500 8024 3129 6588 655 1085 1086 8123 9053
+51820 41641
+
+# Voice: secure SIP, H.323, Asterisk, FreeSWITCH, STUN and TURN, Skinny, Lync, Mumble, TeamSpeak.
+5061 5062 5080 1720 5038 8021 3478 5349 2443 5066 7443 5067 5068 5070 444 64738 10011 30033
+
+# Streaming, television, media servers and downloads: RTMP, RTSP's others, MMS, AirPlay, Chromecast, DLNA,
+# Jellyfin, the *arr family, Transmission, Deluge, BitTorrent, eMule, Gnutella.
+1935 8554 10554 1755 7100 3689 8920 8989 7878 8686 9117 6767 5055 51413 6881-6889 58846 8112 4662 4711 6346 6347 1214
+6969 9981 9982 5004 554
+
+# Cameras and recorders.
+37777 34567 9527 34599 8899 5544 9530 6036
+
+# Chat: XMPP servers and its TLS, IRC's range, Matrix, Mattermost.
+5223 5269 5280 5281 5298 5347 5443 6660-6666 6668 6669 6697 6679 194 994 8448 8065 1863 5190
+
+# Homes and their things: Sonos, Roku, Samsung, LG, Spotify, Node-RED, Homebridge, ESPHome, Tuya, Kasa,
+# Hue's and others' hubs, AirPort.
+1400 1443 3400 3401 3500 8060 8001 8002 9197 4070 1880 8581 51826 6052 6053 55443 16021 5577 2001 2010 1982 5009
+9123 57621 8266 49200
+
+# Industry and buildings: Modbus, S7, DNP3, EtherNet/IP, OPC UA, BACnet, Niagara, IEC 104, CODESYS, FINS, MELSEC,
+# SRTP, PROFINET, tank gauges, fieldbus, KNX, meters, serial servers.
+502 102 44818 4840 4843 47808 1911 4911 2404 19998 802 789 1962 5006 5007 18245 18246 20547 2455 1217 11740 5094
+34962-34964 34980 1089 1091 1153 2540 3671 4059 30718 771 950 966 2003-2009 2011-2016 3011 4006-4016 10110 2101 2947
+
+# Laboratories and hospitals: DICOM, HL7, Orthanc, SCPI, HiSLIP.
+104 11112 4242 2575 6661 2761 2762 5025 5024 4880
+
+# Printers further: JetDirect's other ports, Lexmark, HP's SOAP, Epson, scanning.
+9102 9220 9280 9290 9400 9500 3910 3911 7627 1865 721 35
+
+# SAP.
+3299 3600 3601 8101 50013 50014 50113 1128 1129 3201 3301 3698
+
+# Licence servers: FlexNet, Sentinel, CodeMeter, HASP, RLM.
+27000-27009 1947 5093 22350 22352 5053 2325 1055
+
+# Games: Minecraft, Steam, Source, Blizzard, consoles, FiveM, Rust, Unreal, RuneScape.
+25565 25575 27015 27016 27020-27030 27036 27037 3724 6112 6113 6114 1119 3074 3479 3480 7778 28960 30120 40120 28016
+43594 2593 7171 7172 9295 2302 19132 27960 7776
+
+# Blockchains, their RPC, mining pools and miners: Bitcoin, Ethereum, Lightning, Monero, Cosmos, Polkadot, IPFS.
+8332 8333 18332 18333 8545 8546 8551 30303 9735 10009 9333 9332 22555 22556 18081 18089 9944 9933 30333 26656 26657
+1317 3333 14444 4028 50002 8232 8233 8900 9650 9651
+
+# The small and the old, still found on UNIX and on gear: echo, discard, daytime, chargen, time, finger, ident,
+# whois, gopher, news, uucp, Kerberos' others, supdup and kin.
+7 9 13 19 37 79 113 43 70 119 563 433 1 11 15 17 18 42 57 95 101 105 107 117 118 210 540 543 544 749 750 754 1965
+2628 11371 6566 5232 4190 280 311 407 524 548 625 626 628 636 666 705 765 777 888 898 1000 1010 1011
+
+# Where trojans and left-behind shells listen.
+31337 12345 12346 1524 6711 27374 20034 1243 5554 9996 3127 2745 65000 16660 27665 40421 50505 61466 13337 1999
+
+# Numbers that are easy to type; people choose them.
+1111 3333 6666 11111 22222 33333 44444 5678 6789 12321 10101 20202 23456 34567 45678 56789 7654 9876 4545 5454 7878
+8787 9898 2020 2021 2023-2026 1212 1221 2112 2323 3232 4343 5151 5252 5353 6161 6262 6464 7171 7272 7373 7474 9191 9292
+9393 9494 9595 9696 9797 20001 20002 30001 40001 50003-50005 60001 60002 65001 65535 65534
+
+# Neighbours: a second instance gets the next number, a port taken gets one added or a digit changed.
+82-87 89 90 180 280 380 480 580 680 780 880 980 443-449 543 643 743 843 943 8003 8006-8029 8034-8039 8043-8100
+8102-8110 8113-8120 8180-8190 8220 8222 8243 8280-8290 8292-8299 8333 8343 8380-8390 8442-8450 8480-8489 8543 8580-8590
+8643 8680-8689 8743 8765 8780-8789 8800-8810 8843 8881-8899 8943 8980-8990 9004-9041 9044-9082 9084-9089 9097 9098
+9106-9114 9200-9210 9280 9380 9441-9450 9480 9543 9580 9680 9780 9800-9810 9880 9888 9900 9943 9980 9991-9998
+7003-7010 7081-7090 7443 7543 7680 7780 7788 7800 7880 7900 7979 7980 7981 6001 6100 6200 6300 6400 6500 6600 6700 6800
+6900 5100 5200 5300 5400 5600 5700 5900 4100 4200 4300 4400 4500 4600 4700 4800 4900 3101-3105 3210 3300 3400 3500 3600
+3700 3800 3900 10003 10004 10007-10010 10080-10090 10100 10200 10444 10880 11000 11080 11443 12000 12080 12443 13000
+14000 14443 15443 16080 17000 18000 18443 18888 19080 19443 20080 20443 21443 28080 28443 30080 38080 40080 48080 50080
+58080 60080 60443
+`
