@@ -1,0 +1,71 @@
+// Package pace keeps probing to a rate.
+package pace
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A Rate hands out permission to send so that in no 100 ms more than a tenth of the
+// rate, and one batch, is sent. A batch is what falls due in 10 ms, at least one probe. What was not
+// sent when it was due, because nobody asked or the machine slept, is not made up for
+// beyond one batch. Any number of goroutines may share a Rate. A nil *Rate is unlimited.
+type Rate struct {
+	mu        sync.Mutex
+	perSecond float64
+	next      time.Time // when the next probe falls due
+}
+
+const batchTime = 10 * time.Millisecond
+
+// NewRate returns a rate of so many per second, more than 0.
+func NewRate(perSecond float64) *Rate { return &Rate{perSecond: perSecond} }
+
+// Set changes the rate from now on.
+func (r *Rate) Set(perSecond float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.perSecond = perSecond
+}
+
+// Take waits until at least one of n may be sent, and returns how many may be now. It
+// returns 0 only when ctx ends first.
+func (r *Rate) Take(ctx context.Context, n int) int {
+	if r == nil {
+		return n
+	}
+	for {
+		k, wait := r.take(time.Now(), n)
+		if k > 0 {
+			return k
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return 0
+		}
+	}
+}
+
+// take returns how many of n are due at now, and if none is, how long until one will be.
+func (r *Rate) take(now time.Time, n int) (int, time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	interval := time.Duration(float64(time.Second) / r.perSecond)
+	if oldest := now.Add(-batchTime); r.next.Before(oldest) {
+		r.next = oldest
+		if interval > batchTime {
+			r.next = now
+		}
+	}
+	if late := now.Sub(r.next); late < 0 {
+		return 0, -late
+	} else if interval > 0 {
+		n = min(n, int(late/interval)+1)
+	}
+	r.next = r.next.Add(time.Duration(n) * interval)
+	return n, 0
+}

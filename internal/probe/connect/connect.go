@@ -1,0 +1,75 @@
+// Package connect probes TCP ports by connecting to them, as anyone may.
+//
+// On Linux the Prober keeps many non-blocking sockets on event loops of its own, so that it can
+// read the kernel's error queue and so tell a host's refusal (a reset) from a
+// firewall's (an ICMP error, and whose). Elsewhere it uses net.Dialer, where the two look alike.
+package connect
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sonde/internal/probe"
+	"sonde/internal/sock"
+)
+
+// A Prober makes TCP connections and reports what came of them. Timeout must be set; the
+// rest may be zero. One Prober makes one scan at a time.
+type Prober struct {
+	Timeout          time.Duration // how long one connection may take to be made
+	Concurrency      int           // connections in flight at most; 0: what the descriptor limit bears
+	PerHost          int           // connections in flight to one address at most; 0: no limit
+	Source4, Source6 netip.Addr    // where connections come from; invalid: the system's choice
+	Interface        string        // the only one they leave by; Linux only
+
+	// OnShortage is told once when this machine runs out of something that connections need,
+	// so that the scan goes on with fewer at once. It is called from within Probe.
+	OnShortage func(error)
+}
+
+// Of the descriptors a process may have, this many are left to files, names and the runtime.
+const reservedFiles = 32
+
+// window returns how many connections may be in flight.
+func (p *Prober) window() (int, error) {
+	files, err := sock.RaiseFileLimit()
+	if err != nil {
+		return 0, fmt.Errorf("read the limit of open files: %w", err)
+	}
+	bears := int(max(1, min(files, 1<<20)-min(files-1, reservedFiles)))
+	if p.Concurrency > 0 {
+		return min(p.Concurrency, bears), nil
+	}
+	return min(bears, maxWindow), nil
+}
+
+// maxWindow bounds the window nobody asked for: beyond it the kernel's own tables
+// (conntrack, neighbours) begin to drop what is sent.
+const maxWindow = 16384
+
+// verdict turns the error of a connect, without an ICMP message beside it, into words. It
+// returns false when the error says nothing about the target.
+func verdict(err error) (probe.State, probe.Reason, bool) {
+	for _, v := range verdicts {
+		if errors.Is(err, v.err) {
+			return v.state, v.reason, true
+		}
+	}
+	return probe.Unsent, probe.LocalError, false
+}
+
+var verdicts = [...]struct {
+	err    error
+	state  probe.State
+	reason probe.Reason
+}{
+	{sock.ErrRefused, probe.Closed, probe.ConnRefused},
+	{sock.ErrReset, probe.Open, probe.SynAck}, // only what was connected can be reset: before, it is refused (tcp_reset in the kernel)
+	{sock.ErrHostUnreach, probe.Filtered, probe.HostUnreach},
+	{sock.ErrNetUnreach, probe.Filtered, probe.NetUnreach},
+	{sock.ErrProhibited, probe.Filtered, probe.AdminProhibited},
+	{sock.ErrNoProtocol, probe.Filtered, probe.ProtoUnreach},
+	{sock.ErrTimedOut, probe.Filtered, probe.NoResponse},
+}

@@ -1,0 +1,105 @@
+package sock
+
+import (
+	"net/netip"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// WatchErrors makes the kernel keep ICMP errors for the socket in its error queue.
+// Where the kernel cannot, there is no queue to read and NextError finds nothing.
+func WatchErrors(c syscall.Conn) error {
+	return onFD(c, func(fd int) error { return watchErrors(fd, isIPv6(fd)) })
+}
+
+// NextError takes the oldest entry off the socket's error queue. It returns false when
+// there is none. It does not wait.
+func NextError(c syscall.Conn) (e ICMPError, ok bool) {
+	_ = onFD(c, func(fd int) error {
+		e, ok = nextError(fd)
+		return nil
+	})
+	if !ok {
+		return e, false
+	}
+	own, err := OwnAddrs()
+	e.Local = e.Local || err == nil && own[e.From]
+	return e, true
+}
+
+func onFD(c syscall.Conn, f func(fd int) error) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+func isIPv6(fd int) bool {
+	domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	return err == nil && domain == unix.AF_INET6
+}
+
+// watchErrors sets both options on an IPv6 socket: it may carry IPv4 too (ipv6(7)).
+func watchErrors(fd int, v6 bool) error {
+	if v6 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_RECVERR, 1); err != nil {
+			return err
+		}
+		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVERR, 1)
+		return nil
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVERR, 1)
+}
+
+func nextError(fd int) (ICMPError, bool) {
+	var oob [256]byte // a cmsghdr, a sock_extended_err and a sockaddr_in6 need 60
+	_, n, _, _, err := unix.Recvmsg(fd, nil, oob[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+	if err != nil {
+		return ICMPError{}, false
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil {
+		return ICMPError{}, false
+	}
+	for _, m := range messages {
+		v4 := m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_RECVERR
+		v6 := m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_RECVERR
+		if v4 || v6 {
+			return parseExtendedError(m.Data)
+		}
+	}
+	return ICMPError{}, false
+}
+
+// parseExtendedError reads a struct sock_extended_err and the sockaddr of the offender
+// behind it (linux/errqueue.h, SO_EE_OFFENDER).
+func parseExtendedError(data []byte) (ICMPError, bool) {
+	const size = int(unsafe.Sizeof(unix.SockExtendedErr{}))
+	if len(data) < size {
+		return ICMPError{}, false
+	}
+	ee := (*unix.SockExtendedErr)(unsafe.Pointer(&data[0]))
+	e := ICMPError{
+		Errno: syscall.Errno(ee.Errno),
+		Type:  ee.Type,
+		Code:  ee.Code,
+		Local: ee.Origin == unix.SO_EE_ORIGIN_LOCAL,
+	}
+	offender := data[size:]
+	switch {
+	case len(offender) >= unix.SizeofSockaddrInet4 && family(offender) == unix.AF_INET:
+		e.From = netip.AddrFrom4([4]byte(offender[4:8]))
+	case len(offender) >= unix.SizeofSockaddrInet6 && family(offender) == unix.AF_INET6:
+		e.From = netip.AddrFrom16([16]byte(offender[8:24])).Unmap()
+	}
+	return e, true
+}
+
+func family(sockaddr []byte) uint16 { return *(*uint16)(unsafe.Pointer(&sockaddr[0])) }
