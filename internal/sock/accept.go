@@ -52,7 +52,7 @@ func (a *Acceptor) Accept(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	if a.spare != nil && IsLimit(err) {
-		if conn, err, done := a.turnAway(err); done {
+		if conn, done, err := a.turnAway(err); done {
 			return conn, err
 		}
 	}
@@ -65,20 +65,20 @@ func (a *Acceptor) Accept(ctx context.Context) (net.Conn, error) {
 
 // turnAway accepts with the spare's descriptor. If meanwhile there is room again, the client
 // is served after all. It reports whether a client was taken off the queue, or the listener ended.
-func (a *Acceptor) turnAway(limit error) (net.Conn, error, bool) {
+func (a *Acceptor) turnAway(limit error) (conn net.Conn, done bool, err error) {
 	_ = a.giveSpare()
-	conn, err := a.listener.Accept()
+	conn, err = a.listener.Accept()
 	if err != nil {
-		return nil, err, errors.Is(err, net.ErrClosed)
+		return nil, errors.Is(err, net.ErrClosed), err
 	}
 	a.rest = 0
 	if a.takeSpare() == nil {
-		return conn, nil, true
+		return conn, true, nil
 	}
 	peer := conn.RemoteAddr()
 	_ = conn.Close()
 	_ = a.takeSpare()
-	return nil, fmt.Errorf("turned %v away: %w", peer, limit), true
+	return nil, true, fmt.Errorf("turned %v away: %w", peer, limit)
 }
 
 func (a *Acceptor) pause(ctx context.Context) bool {

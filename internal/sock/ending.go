@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 )
 
@@ -37,7 +38,7 @@ func EndingOf(err error) Ending {
 		return ByPeer
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ErrTimedOut):
 		return TimedOut
-	case errors.Is(err, os.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+	case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		return ByUs
 	case isReset(err):
 		return Reset

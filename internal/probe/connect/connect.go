@@ -29,6 +29,13 @@ type Prober struct {
 	OnShortage func(error)
 }
 
+// When this machine is short of something and nothing in flight can end that, one tries again
+// after a pause; after the limit the shortage is taken to last, and the probe is given back.
+const (
+	shortPause = 10 * time.Millisecond
+	shortLimit = 5 * time.Second
+)
+
 // Of the descriptors a process may have, this many are left to files, names and the runtime.
 const reservedFiles = 32
 

@@ -75,10 +75,13 @@ func (s *shared) dial(ctx context.Context, p probe.Probe) probe.Result {
 		case errors.Is(err, os.ErrDeadlineExceeded) || isTimeout(err):
 			r.State, r.Reason = probe.Filtered, probe.NoResponse
 			return r
-		case sock.IsLimit(err) && time.Since(short) < 5*time.Second:
+		case sock.IsLimit(err) && time.Since(short) < shortLimit:
 			s.tellShortage(err)
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(shortPause)
 			continue
+		case errors.Is(err, sock.ErrNetUnreach): // without an error queue: far more often no route of ours than a router's word
+			r.Err = fmt.Errorf("connect: %w", err)
+			return r
 		default:
 			var ok bool
 			if r.State, r.Reason, ok = verdict(err); !ok {

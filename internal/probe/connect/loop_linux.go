@@ -16,11 +16,9 @@ import (
 )
 
 const (
-	maxLoops    = 2                     // one a core; more made no scan faster
-	firstWindow = 512                   // in flight at the start; each probe that ends makes room for one more
-	shortPause  = 10 * time.Millisecond // before trying again when nothing in flight can end a shortage
-	shortLimit  = 5 * time.Second       // after that long a shortage is taken to last
-	kernelRetry = time.Second           // when the kernel sends a SYN again by itself (tcp(7), RFC 6298 section 2.1)
+	maxLoops    = 2           // one a core; more made no scan faster
+	firstWindow = 512         // in flight at the start; each probe that ends makes room for one more
+	kernelRetry = time.Second // when the kernel sends a SYN again by itself (tcp(7), RFC 6298 section 2.1)
 )
 
 // Probe implements scan.Prober.

@@ -88,4 +88,6 @@ func (s *shared) metOurselves(to, local netip.AddrPort) bool {
 	return true
 }
 
-func withoutZone(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port()) }
+func withoutZone(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+}

@@ -1,0 +1,196 @@
+// Package listen provides a server that receives and answers nothing: what TCP peers and
+// senders of datagrams say becomes Messages.
+//
+// A message is a datagram or a line of a TCP connection. Messages go to a Sink, which writes
+// them as text, JSON lines or bare bytes. A Sink that fails ends the server.
+package listen
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sonde/internal/probe"
+	"sonde/internal/serve"
+	"sonde/internal/sock"
+)
+
+// A Message is what a peer said: a datagram, a line over TCP without its newline, or with
+// Raw what one read brought.
+type Message struct {
+	Proto       probe.Proto
+	Peer, Local netip.AddrPort // Local is not valid when the system does not say where a datagram was sent to
+	Time        time.Time
+	Truncated   bool   // a datagram longer than Data
+	Split       bool   // a part of a line that is longer than MaxLine; the next part follows
+	Unfinished  bool   // the connection ended before the line did
+	Data        []byte // valid during the call that gets it
+}
+
+// A Sink takes what happens, one call at a time.
+type Sink interface {
+	Listening(proto probe.Proto, local netip.AddrPort) error
+	Message(Message) error
+	Connection(serve.Event) error // Opened and Ended only
+}
+
+// A Conn is a datagram socket, *sock.UDP or a test's.
+type Conn interface {
+	ReadBatch([]sock.Datagram) (int, error)
+	SetReadDeadline(time.Time) error
+}
+
+// A Server receives. Its zero value needs a Sink.
+type Server struct {
+	serve.Limits
+	Sink   Sink
+	Raw    bool                 // TCP input as it is read, not line by line
+	Count  int                  // end after as many messages; 0: never
+	Event  func(serve.Event)    // tells of TCP connections, after Sink; one goroutine at a time; may be nil
+	Missed func(n int, _ error) // tells that reading datagrams failed n times, once per serve.NoticeInterval; may be nil
+}
+
+// errEnough is the cause of the end after Count messages.
+var errEnough = errors.New("as many messages as wanted")
+
+// Serve receives from the listeners, which it closes, and the conns, which it does not, until
+// ctx ends (it returns nil then, the connections having had their grace), Count is reached
+// (nil, at once) or the Sink fails (its error).
+func (s *Server) Serve(ctx context.Context, listeners []net.Listener, conns []Conn) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &run{Server: s, end: func(cause error) { cancel(errors.Join(serve.ErrNow, cause)) }}
+	group, ctx := errgroup.WithContext(ctx)
+	if len(listeners) > 0 {
+		group.Go(func() error {
+			server := serve.Server{Limits: s.Limits, Handle: r.connection, Event: r.event}
+			err := server.Serve(ctx, listeners...)
+			if err == nil && s.Once {
+				cancel(nil)
+			}
+			return err
+		})
+	}
+	for _, c := range conns {
+		group.Go(func() error { return r.datagrams(ctx, c) })
+	}
+	err := group.Wait()
+	if r.failed != nil {
+		return r.failed
+	}
+	return err
+}
+
+// A run is one call of Serve. All that goes to the Sink goes through it, under its lock.
+type run struct {
+	*Server
+	end func(cause error)
+
+	mu     sync.Mutex
+	count  int
+	failed error // of the Sink
+	enough bool
+}
+
+// message hands m to the Sink, unless the end has come. It returns an error when it has.
+func (r *run) message(m Message) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ended(); err != nil {
+		return err
+	}
+	if r.check(r.Sink.Message(m)); r.failed == nil {
+		r.count++
+		if r.Count > 0 && r.count == r.Count {
+			r.enough = true
+			r.end(errEnough)
+		}
+	}
+	return r.ended()
+}
+
+func (r *run) ended() error {
+	if r.enough {
+		return errEnough
+	}
+	return r.failed
+}
+
+// check ends the server if the Sink has failed.
+func (r *run) check(err error) {
+	if err != nil && r.failed == nil {
+		r.failed = err
+		r.end(err)
+	}
+}
+
+func (r *run) event(e serve.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil && (e.Kind == serve.Opened || e.Kind == serve.Ended) {
+		r.check(r.Sink.Connection(e))
+	}
+	if r.Event != nil {
+		r.Event(e)
+	}
+}
+
+// connection receives from one TCP peer to its end.
+func (r *run) connection(c *serve.Conn) error {
+	l := lines{emit: func(m Message) error {
+		m.Proto, m.Peer, m.Local, m.Time = probe.TCP, c.Peer(), c.Local(), time.Now()
+		return r.message(m)
+	}}
+	take := l.take
+	if r.Raw {
+		take = func(data []byte) error { return l.emit(Message{Data: data}) }
+	}
+	for {
+		data, err := c.Next()
+		if err == nil {
+			err = take(data)
+		}
+		switch {
+		case errors.Is(err, errEnough):
+			return nil
+		case err != nil:
+			_ = l.finish() // what stopped the Sink is told already
+			return err
+		}
+	}
+}
+
+// datagrams receives from one socket.
+func (r *run) datagrams(ctx context.Context, c Conn) error {
+	var tally serve.Tally
+	var last error
+	tell := func(n int) {
+		if n > 0 && r.Missed != nil {
+			r.Missed(n, last)
+		}
+	}
+	receiver := serve.Receiver{
+		Handle: func(ds []sock.Datagram) time.Time {
+			now := time.Now()
+			for _, d := range ds {
+				if r.message(Message{Proto: probe.UDP, Peer: d.Peer, Local: d.Local, Time: now, Truncated: d.Truncated, Data: d.Data}) != nil {
+					break
+				}
+			}
+			tell(tally.Due(now))
+			return tally.Wake()
+		},
+		Trouble: func(err error) {
+			last = err
+			tell(tally.Add(time.Now(), 1))
+		},
+	}
+	err := receiver.Receive(ctx, c)
+	tell(tally.Rest())
+	return err
+}

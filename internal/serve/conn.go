@@ -1,0 +1,274 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"sonde/internal/sock"
+)
+
+const (
+	// quietAfter is how long nothing must have come for a connection to count as quiet when
+	// the server stops: more than a slow path's round trip.
+	quietAfter = 250 * time.Millisecond
+	// lingerTime is how long the peer's FIN is waited for after ours, while the server goes on.
+	lingerTime = time.Second
+)
+
+var (
+	errStopped = errors.New("the server stops")
+	errCut     = errors.New("the server stops, its grace is over")
+)
+
+// An IdleError says that a connection made no progress for the idle time-out. It is os.ErrDeadlineExceeded.
+type IdleError struct {
+	For   time.Duration
+	Write bool // the peer did not read, rather than not send
+}
+
+// Error tells what was waited for.
+func (e *IdleError) Error() string {
+	if e.Write {
+		return fmt.Sprintf("the peer read nothing for %v", e.For)
+	}
+	return fmt.Sprintf("nothing came for %v", e.For)
+}
+
+// Unwrap returns os.ErrDeadlineExceeded.
+func (e *IdleError) Unwrap() error { return os.ErrDeadlineExceeded }
+
+// A Conn is one accepted connection, as its handler sees it. The handler's goroutine alone
+// calls its methods and must not close it.
+type Conn struct {
+	conn        net.Conn
+	reader      *sock.Reader
+	peer, local netip.AddrPort
+	idle        time.Duration
+	opened      time.Time
+
+	in, out   uint64
+	err       error // the handler's
+	unread    bool  // the peer has input for us that nobody will read
+	writeIdle bool  // the peer does not read
+
+	mu         sync.Mutex // the server's stop against the handler's deadlines
+	stop       time.Time  // the end of the grace; zero while the server goes on
+	quiet      time.Duration
+	quietUntil time.Time
+	cut        bool
+}
+
+func newConn(conn net.Conn, buffers *sock.Buffers, idle time.Duration) *Conn {
+	return &Conn{conn: conn, reader: sock.NewReader(conn, buffers), idle: idle, opened: time.Now(),
+		peer: addrPort(conn.RemoteAddr()), local: addrPort(conn.LocalAddr())}
+}
+
+// Peer returns the client's address, never an IPv4 address in IPv6 clothes.
+func (c *Conn) Peer() netip.AddrPort { return c.peer }
+
+// Local returns the address the client connected to.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// Next waits for bytes and returns what came, valid until Next is called again. It returns
+// io.EOF at the peer's FIN, an *IdleError after the idle time-out, and another error when the
+// server stops and the connection is quiet.
+func (c *Conn) Next() ([]byte, error) {
+	c.reader.Release()
+	if err := c.armRead(); err != nil {
+		return nil, err
+	}
+	data, err := c.reader.Next()
+	c.in += uint64(len(data))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = c.whyReadEnded()
+	}
+	return data, err
+}
+
+// Write sends all of p. It fails with an *IdleError when the peer has taken nothing for the
+// idle time-out.
+func (c *Conn) Write(p []byte) (int, error) {
+	sent := 0
+	for {
+		if err := c.armWrite(); err != nil {
+			return sent, err
+		}
+		n, err := c.conn.Write(p[sent:])
+		sent += n
+		c.out += uint64(n)
+		switch {
+		case err == nil:
+			return sent, nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return sent, err
+		case n == 0:
+			return sent, c.whyWriteEnded()
+		}
+	}
+}
+
+// armRead sets the deadline of the read to come.
+func (c *Conn) armRead() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.cut:
+		return errCut
+	case !c.stop.IsZero():
+		c.quietUntil = time.Now().Add(c.quiet)
+		return c.conn.SetReadDeadline(earlier(c.quietUntil, c.stop))
+	case c.idle > 0:
+		return c.conn.SetReadDeadline(time.Now().Add(c.idle))
+	}
+	return nil
+}
+
+func (c *Conn) armWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	deadline := c.stop
+	if c.cut {
+		return errCut
+	}
+	if c.idle > 0 {
+		deadline = time.Now().Add(c.idle)
+		if !c.stop.IsZero() {
+			deadline = earlier(deadline, c.stop)
+		}
+	}
+	if deadline.IsZero() {
+		return nil
+	}
+	return c.conn.SetWriteDeadline(deadline)
+}
+
+func (c *Conn) whyReadEnded() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.stop.IsZero():
+		return &IdleError{For: c.idle}
+	case c.cut, c.quietUntil.After(c.stop):
+		c.cut = true
+		return errCut
+	}
+	return errStopped
+}
+
+func (c *Conn) whyWriteEnded() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writeIdle = true
+	if !c.stop.IsZero() && !time.Now().Before(c.stop) {
+		c.cut = true
+		return errCut
+	}
+	return &IdleError{For: c.idle, Write: true}
+}
+
+// stopBy tells a connection to end by itself: at once if nothing comes for quiet, and at end latest.
+func (c *Conn) stopBy(end time.Time, quiet time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stop, c.quiet = end, quiet
+	c.quietUntil = time.Now().Add(quiet)
+	_ = c.conn.SetReadDeadline(earlier(c.quietUntil, end))
+	_ = c.conn.SetWriteDeadline(end)
+}
+
+// cutNow ends whatever the connection is doing.
+func (c *Conn) cutNow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = true
+	_ = c.conn.SetDeadline(time.Unix(1, 0))
+}
+
+// serve runs the conversation and closes the connection.
+func (c *Conn) serve(handle func(*Conn) error) {
+	c.err = handle(c)
+	c.reader.Release()
+	switch {
+	case c.writeIdle:
+		c.abort()
+	case c.err == nil, errors.Is(c.err, errStopped), errors.Is(c.err, os.ErrDeadlineExceeded):
+		c.halfClose()
+	}
+	c.reader.Release()
+	_ = c.conn.Close()
+}
+
+// abort makes the close a RST: what the peer does not read must not stay with us.
+func (c *Conn) abort() {
+	if t, ok := c.conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = t.SetLinger(0)
+	}
+}
+
+// halfClose sends our FIN and reads on to the peer's: a close with unread input would be a
+// RST and could destroy what we sent last (RFC 1122 section 4.2.2.13).
+func (c *Conn) halfClose() {
+	t, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || t.CloseWrite() != nil || !c.armLinger() {
+		return
+	}
+	for {
+		data, err := c.reader.Next()
+		c.in += uint64(len(data))
+		c.unread = c.unread || len(data) > 0
+		if err != nil {
+			c.unread = c.unread && !errors.Is(err, io.EOF)
+			return
+		}
+	}
+}
+
+func (c *Conn) armLinger() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	deadline := c.stop
+	if deadline.IsZero() {
+		deadline = time.Now().Add(lingerTime)
+	}
+	return !c.cut && c.conn.SetReadDeadline(deadline) == nil
+}
+
+// ended tells how the connection ended; it is called when serve has returned.
+func (c *Conn) ended() Event {
+	now := time.Now()
+	e := Event{Kind: Ended, Time: now, Peer: c.peer, Local: c.local, In: c.in, Out: c.out, Duration: now.Sub(c.opened), Err: c.err}
+	switch {
+	case c.err == nil, errors.Is(c.err, errStopped):
+		e.Ending, e.Err = sock.ByUs, nil
+		e.Cut = c.err != nil && c.unread
+	case errors.Is(c.err, errCut):
+		e.Ending, e.Cut = sock.ByUs, true
+	case errors.Is(c.err, io.EOF):
+		e.Ending, e.Err = sock.ByPeer, nil
+	default:
+		e.Ending = sock.EndingOf(c.err)
+	}
+	return e
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
