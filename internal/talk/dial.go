@@ -1,0 +1,128 @@
+package talk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"sonde/internal/probe"
+	"sonde/internal/sock"
+)
+
+// A Dialer makes the connection for a conversation.
+type Dialer struct {
+	Source  netip.AddrPort // of our end; the zero value leaves address and port to the system
+	Timeout time.Duration  // for connecting; zero is 10 seconds
+}
+
+// DefaultTimeout is how long connecting may take when a Dialer does not say.
+const DefaultTimeout = 10 * time.Second
+
+// A DialError says why there is no connection.
+type DialError struct {
+	Addr   netip.AddrPort
+	Ending sock.Ending // Reset: refused; TimedOut: no answer; Limit; else Failed
+	Self   bool        // refused: the connection was one to our own end
+	Err    error
+}
+
+// Error names the address and the reason.
+func (e *DialError) Error() string {
+	switch {
+	case e.Self:
+		return fmt.Sprintf("connection refused by %v: nobody listens there; what answered was our own end of the connection", e.Addr)
+	case e.Ending == sock.Reset:
+		return fmt.Sprintf("connection refused by %v: a host is there, nobody listens on this port", e.Addr)
+	case e.Ending == sock.TimedOut:
+		return fmt.Sprintf("no answer from %v: %v", e.Addr, e.Err)
+	}
+	return fmt.Sprintf("connect to %v: %v", e.Addr, e.Err)
+}
+
+// Unwrap returns the system's error.
+func (e *DialError) Unwrap() error { return e.Err }
+
+// errSelf is what a connection to oneself is refused with.
+var errSelf = errors.New("the connection is to itself")
+
+// DialTCP connects to addr. Its error is a *DialError, or the cause of ctx's end.
+//
+// A port that nobody listens on can become a connection to itself when the system
+// gives that very port to our end (RFC 9293 section 3.5, simultaneous open). It is refused.
+func (d Dialer) DialTCP(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, error) {
+	conn, err := d.dial(ctx, probe.TCP, addr)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// DialUDP makes a socket that sends to addr, hears from it alone, and keeps the ICMP
+// errors about it. Nothing is sent. Its error is that of DialTCP.
+func (d Dialer) DialUDP(ctx context.Context, addr netip.AddrPort) (*net.UDPConn, error) {
+	conn, err := d.dial(ctx, probe.UDP, addr)
+	if err != nil {
+		return nil, err
+	}
+	udp := conn.(*net.UDPConn)
+	_ = sock.WatchErrors(udp) // without it a refusal's sender is unknown, and said to be
+	return udp, nil
+}
+
+func (d Dialer) dial(ctx context.Context, proto probe.Proto, addr netip.AddrPort) (net.Conn, error) {
+	timeout := d.Timeout
+	if timeout == 0 {
+		timeout = DefaultTimeout
+	}
+	dialer := net.Dialer{Timeout: timeout}
+	if d.Source.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(d.Source)
+		if proto == probe.UDP {
+			dialer.LocalAddr = net.UDPAddrFromAddrPort(d.Source)
+		}
+	}
+	conn, err := dialer.DialContext(ctx, proto.String(), addr.String())
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, dialError(addr, err, timeout)
+	}
+	if isSelf(conn) {
+		abandon(conn)
+		return nil, &DialError{Addr: addr, Ending: sock.Reset, Self: true, Err: errSelf}
+	}
+	return conn, nil
+}
+
+func dialError(addr netip.AddrPort, err error, timeout time.Duration) *DialError {
+	e := &DialError{Addr: addr, Ending: sock.EndingOf(err), Err: err}
+	var network net.Error
+	if errors.As(err, &network) && network.Timeout() {
+		e.Ending, e.Err = sock.TimedOut, fmt.Errorf("no reply to our SYN within %v", timeout)
+		return e
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		e.Err = errno // the rest of the chain repeats the address
+	}
+	return e
+}
+
+// isSelf reports whether both ends of conn are one.
+func isSelf(conn net.Conn) bool {
+	return conn.LocalAddr().String() == conn.RemoteAddr().String()
+}
+
+// abandon closes a connection without leaving it in TIME_WAIT, where it would keep the
+// port that somebody may want to listen on.
+func abandon(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}

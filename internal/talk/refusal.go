@@ -1,0 +1,93 @@
+package talk
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+
+	"sonde/internal/probe"
+	"sonde/internal/sock"
+)
+
+// A Refusal is the network's word that a datagram did not arrive.
+type Refusal struct {
+	sock.ICMPError
+	known bool // the message itself was read, not only the errno it became
+}
+
+// PortUnreachable reports whether a host answered that nobody listens there, which is
+// UDP's counterpart to a reset. Anything else kept the datagram from reaching it.
+func (r Refusal) PortUnreachable() bool {
+	return !r.known || r.reason() == probe.PortUnreach
+}
+
+func (r Refusal) reason() probe.Reason {
+	reason, ok := probe.ReasonOf(probe.ICMP{Type: r.Type, Code: r.Code}, r.From.Is6())
+	if !ok {
+		return probe.NoResponse
+	}
+	return reason
+}
+
+// String says what happened and who said so.
+func (r Refusal) String() string {
+	from := "an unknown sender (this system does not tell)"
+	if r.From.IsValid() {
+		from = r.From.String()
+	}
+	if r.PortUnreachable() {
+		return "nobody listens there: ICMP port unreachable from " + from
+	}
+	what, ok := map[probe.Reason]string{
+		probe.HostUnreach:     "host unreachable",
+		probe.NetUnreach:      "network unreachable",
+		probe.ProtoUnreach:    "protocol unreachable",
+		probe.AdminProhibited: "administratively prohibited",
+		probe.HostProhibited:  "host prohibited",
+		probe.NetProhibited:   "network prohibited",
+		probe.TimeExceeded:    "time exceeded",
+	}[r.reason()]
+	if !ok {
+		what = r.Errno.Error()
+	}
+	return "the datagram did not arrive: ICMP " + what + " from " + from
+}
+
+// trouble tells a refusal from an error of our own. Both halves of a session meet the
+// same socket's errors, each at its own time; so what one takes off the error queue
+// must explain what the other is still to return.
+type trouble struct {
+	conn *net.UDPConn
+
+	mu   sync.Mutex
+	last Refusal
+}
+
+// explain returns the refusal behind an error of a read or a write, or false when it is
+// none.
+func (t *trouble) explain(err error) (Refusal, bool) {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return Refusal{}, false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fresh := false
+	for {
+		e, ok := sock.NextError(t.conn)
+		if !ok {
+			break
+		}
+		if e.Type != 0 || e.Code != 0 { // zeros are an error of this machine, not a message
+			t.last, fresh = Refusal{ICMPError: e, known: true}, true
+		}
+	}
+	switch {
+	case fresh, t.last.known && t.last.Errno == errno:
+		return t.last, true
+	case sock.EndingOf(err) == sock.Reset:
+		return Refusal{ICMPError: sock.ICMPError{Errno: errno}}, true
+	}
+	return Refusal{}, false
+}

@@ -1,0 +1,285 @@
+package talk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"sonde/internal/sock"
+)
+
+// Stream talks over a connection of bytes. The end of the input is passed on as a FIN
+// where conn has a CloseWrite; then the peer is listened to until its own.
+//
+// When the peer's FIN comes first, what the input still brings goes on being sent, for a
+// FIN closes one direction only, until it brings nothing for a second (or Wait).
+//
+// A Read of in must end when in is closed.
+func (c Conversation) Stream(ctx context.Context, conn net.Conn, in io.ReadCloser, out Printer) Summary {
+	s := &stream{session: session{Conversation: c, conn: conn, in: in, out: out, start: time.Now()}}
+	s.summary.unit = "line"
+	sender, receiver := spawn(s.send), spawn(s.receive)
+	s.follow(ctx, sender, receiver)
+	return s.finish(sender, receiver)
+}
+
+// A stream is a session over TCP. The fields here belong to the goroutine that follows it,
+// but for the atomic ones, which the sender sets.
+type stream struct {
+	session
+	writeErr error
+	failed   time.Duration // when writeErr came
+	peerFIN  time.Duration // when the peer's FIN came
+	told     bool          // that we are waiting
+	toldFull bool          // that the peer does not read
+	writing  atomic.Bool   // the sender waits for the peer to take what it writes
+	finSent  atomic.Bool   // our FIN is on its way, so that a FIN of the peer's comes second
+}
+
+// follow watches both directions until the conversation is over.
+func (s *stream) follow(ctx context.Context, sender, receiver <-chan outcome) {
+	timer := time.NewTimer(forever)
+	defer timer.Stop()
+	for {
+		timer.Reset(s.check())
+		if s.ended {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			s.endInterrupted(ctx)
+		case o := <-sender:
+			sender = nil
+			s.inputOver(o)
+		case o := <-receiver:
+			receiver = nil
+			s.peerOver(o)
+		case <-timer.C:
+		}
+	}
+}
+
+// inputOver takes note that nothing more will be sent.
+func (s *stream) inputOver(o outcome) {
+	var input *inputError
+	switch {
+	case o.panicked != nil:
+		s.endPanicked(o.panicked)
+	case o.err == nil && s.peerFIN != 0:
+		s.end(sock.ByPeer, nil, "the peer closed (FIN)")
+	case o.err == nil:
+		s.inputEnded = s.now()
+	case errors.As(o.err, &input):
+		s.end(sock.Failed, o.err, "we closed: "+o.err.Error())
+	case s.peerFIN != 0:
+		s.endBroken(o.err, "the peer closed (FIN), then ")
+	default:
+		// What the peer said before it went may still be unread.
+		s.writeErr, s.failed = o.err, s.now()
+	}
+}
+
+// peerOver takes note that nothing more will be heard.
+func (s *stream) peerOver(o outcome) {
+	output := asOutput(o.err)
+	switch {
+	case o.panicked != nil:
+		s.endPanicked(o.panicked)
+	case output != nil:
+		s.endOutput(output)
+	case s.writeErr != nil:
+		s.endBroken(s.writeErr, "")
+	case o.err != nil:
+		s.endBroken(o.err, "")
+	case s.finSent.Load():
+		s.end(sock.ByUs, nil, s.weClosed()+", then the peer (FIN)")
+	case s.Interactive:
+		s.end(sock.ByPeer, nil, "the peer closed (FIN)")
+	default:
+		s.peerFIN = s.now()
+	}
+}
+
+// endBroken ends what a read or a write says is broken.
+func (s *stream) endBroken(err error, before string) {
+	switch ending := sock.EndingOf(err); ending {
+	case sock.Reset:
+		s.end(ending, nil, before+"the peer reset the connection (RST)")
+	case sock.TimedOut:
+		s.end(ending, nil, before+"the peer no longer answers, not even the system's own probes (timeout)")
+	case sock.Limit:
+		s.end(ending, err, before+"a limit of this machine: "+err.Error())
+	default:
+		s.end(sock.Failed, err, before+err.Error())
+	}
+}
+
+// check ends the conversation if its time is up, and returns how long until it must be
+// asked again.
+func (s *stream) check() time.Duration {
+	switch {
+	case s.ended:
+		return forever
+	case s.writeErr != nil:
+		left := drainTime - (s.now() - s.failed)
+		if left <= 0 {
+			s.endBroken(s.writeErr, "")
+		}
+		return left
+	case s.peerFIN != 0:
+		return s.checkLinger()
+	case s.inputEnded != 0 && s.Interactive:
+		left := leaveTime - (s.now() - s.inputEnded)
+		if left <= 0 || s.Wait < 0 {
+			s.end(sock.ByUs, nil, "we closed; the peer kept its side open")
+		}
+		return left
+	case s.inputEnded != 0:
+		return s.checkSilence()
+	}
+	return s.checkFull()
+}
+
+// checkFull tells, once, of a peer that does not take what we write.
+func (s *stream) checkFull() time.Duration {
+	if s.toldFull {
+		return forever
+	}
+	if s.writing.Load() && s.now()-s.sent.when() >= hangTime {
+		s.toldFull = true
+		s.note("the peer does not read: what we send waits for it")
+	}
+	return hangTime
+}
+
+// checkLinger waits, the peer having closed its side, for an input that has dried up.
+func (s *stream) checkLinger() time.Duration {
+	patience := lingerTime
+	if s.Wait != 0 {
+		patience = max(0, s.Wait)
+	}
+	left := patience - (s.now() - max(s.peerFIN, s.sent.when()))
+	if left <= 0 {
+		s.end(sock.ByPeer, nil, "the peer closed (FIN)")
+	}
+	return left
+}
+
+// checkSilence waits, having closed our side, for the peer to close its own.
+func (s *stream) checkSilence() time.Duration {
+	if s.Wait < 0 {
+		s.end(sock.ByUs, nil, s.weClosed())
+		return forever
+	}
+	silent := s.silence(s.inputEnded)
+	if s.Wait > 0 && silent >= s.Wait {
+		s.end(sock.TimedOut, nil, fmt.Sprintf("the peer sent nothing and no FIN for %v after ours (timeout)", s.Wait))
+		return forever
+	}
+	left := time.Duration(forever)
+	if s.Wait > 0 {
+		left = s.Wait - silent
+	}
+	if !s.told && left > 0 && silent >= hangTime {
+		s.told = true
+		s.note("input is at its end and our FIN is sent; waiting for the peer's FIN (--wait bounds this)")
+	}
+	if !s.told {
+		left = min(left, hangTime-silent)
+	}
+	return left
+}
+
+// An inputError is a failure to read the input.
+type inputError struct{ err error }
+
+func (e *inputError) Error() string { return "read input: " + e.err.Error() }
+func (e *inputError) Unwrap() error { return e.err }
+
+// send passes the input on until its end, then says so to the peer.
+func (s *stream) send() error {
+	var in io.Reader = s.in
+	if s.CRLF {
+		in = &crlfReader{in: in}
+	}
+	buf := make([]byte, 64<<10)
+	var lines lineCounter
+	for {
+		n, err := in.Read(buf)
+		if n > 0 {
+			s.sent.mark(s.now())
+			s.writing.Store(true)
+			written, werr := s.conn.Write(buf[:n])
+			s.writing.Store(false)
+			s.sent.Bytes += int64(written)
+			s.sent.Messages = lines.add(buf[:written])
+			if werr != nil {
+				return werr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			s.finSent.Store(true)
+			if half, ok := s.conn.(interface{ CloseWrite() error }); ok {
+				_ = half.CloseWrite() // fails on a dead connection only, which the receiver tells
+			}
+			return nil
+		}
+		if err != nil {
+			return &inputError{err}
+		}
+	}
+}
+
+// receive prints what comes until the peer's FIN, for which it returns nil.
+func (s *stream) receive() error {
+	buf := make([]byte, 64<<10)
+	var lines lineCounter
+	for {
+		n, err := s.conn.Read(buf)
+		if n > 0 {
+			s.heard.Bytes += int64(n)
+			s.heard.Messages = lines.add(buf[:n])
+			if err := s.print(buf[:n], false); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if err := s.flush(); err != nil {
+				return err
+			}
+			continue
+		case errors.Is(err, io.EOF):
+			return s.flush()
+		}
+		if ferr := s.flush(); ferr != nil {
+			return ferr
+		}
+		return err
+	}
+}
+
+// A lineCounter counts lines across reads, the last one though unfinished.
+type lineCounter struct {
+	whole    int64
+	unclosed bool
+}
+
+func (l *lineCounter) add(data []byte) int64 {
+	if len(data) > 0 {
+		l.whole += int64(bytes.Count(data, []byte{'\n'}))
+		l.unclosed = data[len(data)-1] != '\n'
+	}
+	if l.unclosed {
+		return l.whole + 1
+	}
+	return l.whole
+}
