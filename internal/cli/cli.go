@@ -1,0 +1,97 @@
+// Package cli is sonde as people meet it: one file per command, each turning flags
+// into values and values into one call.
+//
+// Main is the only door. Nothing below it prints or exits: commands return errors, and
+// Main alone gives them words (errors.go) and an exit code.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// An app is one run of the program: its streams and the flags that every command has.
+type app struct {
+	in       *os.File
+	out, err *os.File
+	quiet    bool // no progress, no notes, no log; errors and results remain
+	verbose  bool
+}
+
+// Main runs sonde with args, the program's name left out, and returns its exit code:
+// 0 done, 1 failed, 2 misused, 130 interrupted; a conversation's own are in ending.go.
+func Main(args []string, in, out, errOut *os.File) int {
+	a := &app{in: in, out: out, err: errOut}
+	root := a.root()
+	root.SetArgs(args)
+	return a.exit(root.Execute())
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sonde",
+		Short: "Find out what a network really does between here and there",
+		Long: `Sonde finds out what a network really does between here and there.
+
+It scans ports, talks to servers, answers as one, and says what it saw and how it knows.`,
+		Version:       version(),
+		Args:          noSuchCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(flagError)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress, notes or log; results and errors only")
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more")
+	root.AddCommand(a.scanCommand(), a.echoCommand(), a.talkCommand(), a.listenCommand())
+	return root
+}
+
+// warn tells of something that went wrong without ending the command.
+func (a *app) warn(format string, args ...any) {
+	fmt.Fprintf(a.err, "sonde: warning: "+format+"\n", args...)
+}
+
+// note tells of a decision the user may want to know; -q silences it.
+func (a *app) note(format string, args ...any) {
+	if !a.quiet {
+		fmt.Fprintf(a.err, "sonde: "+format+"\n", args...)
+	}
+}
+
+// errInterrupted is the cause of a context that a signal ended.
+var errInterrupted = errors.New("interrupted")
+
+// untilSignal returns a context that SIGINT or SIGTERM ends, with errInterrupted as its
+// cause. A second signal has its default effect: it kills.
+func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+			cancel(errInterrupted)
+		case <-done:
+		}
+		signal.Stop(signals)
+	}()
+	var stopped bool
+	return ctx, func() {
+		if !stopped {
+			stopped = true
+			close(done)
+			cancel(nil)
+		}
+	}
+}

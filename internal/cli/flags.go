@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// seconds is a duration flag whose bare numbers are seconds: 2, 0.5, 500ms, 1m30s.
+type seconds struct {
+	value *time.Duration
+	min   time.Duration // the least that makes sense
+}
+
+func (s seconds) String() string {
+	if s.value == nil || *s.value == 0 {
+		return ""
+	}
+	return s.value.String()
+}
+
+func (s seconds) Type() string { return "seconds" }
+
+func (s seconds) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if f, ferr := strconv.ParseFloat(text, 64); ferr == nil && f < 1e9 && f > -1e9 {
+		d, err = time.Duration(f*float64(time.Second)), nil
+	}
+	if err != nil {
+		return fmt.Errorf("%q is no length of time; write 2 (seconds), 0.5 or 500ms", text)
+	}
+	if d < s.min || d <= 0 && s.min > 0 {
+		return fmt.Errorf("%s is too short; it must be more than 0", text)
+	}
+	*s.value = d
+	return nil
+}

@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"sonde/internal/lab"
+)
+
+// The scripts in testdata/lab have hosts beside this one, in environment variables:
+//
+//	$HOST    listens on 80 and 443, is silent on 1000-1999 and refuses 2000-2099 as administratively prohibited
+//	$HOST6   the same by IPv6
+//	$PUBLIC  the same by an address that looks public
+func TestScriptsInLab(t *testing.T) {
+	net := lab.Enter(t)
+	if net == nil {
+		return
+	}
+	public := netip.MustParsePrefix("8.8.0.0/30")
+	host := net.Host(t, lab.Config{
+		Local:  []netip.Prefix{public},
+		Listen: []lab.Listener{{Ports: lab.Port(80)}, {Ports: lab.Port(443)}},
+		Rules: []lab.Rule{
+			{Ports: lab.Range(1000, 1999), Do: lab.Drop},
+			{Ports: lab.Range(2000, 2099), Do: lab.AdminProhibited},
+		},
+		Sysctls: lab.NoICMPLimits(),
+	})
+	runScripts(t, "testdata/lab", func(env *testscript.Env) error {
+		env.Setenv("HOST", host.IPv4.String())
+		env.Setenv("HOST6", host.IPv6.String())
+		env.Setenv("PUBLIC", public.Addr().Next().String())
+		return nil
+	})
+}

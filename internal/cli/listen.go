@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sonde/internal/listen"
+	"sonde/internal/probe"
+	"sonde/internal/serve"
+)
+
+const listenPort = 9998
+
+type listenFlags struct {
+	serverFlags
+	output string
+	raw    bool
+	count  int
+}
+
+func (a *app) listenCommand() *cobra.Command {
+	var f listenFlags
+	cmd := &cobra.Command{
+		Use:   "listen [ADDR]",
+		Short: "Print what comes, over TCP and UDP, and answer nothing",
+		Long: `Listen prints what it receives, over TCP and UDP on the same port, and answers nothing.
+
+Each datagram and each line of a TCP connection is one line with its sender; what a terminal
+would obey is escaped, and so nothing a peer sends can look like a line of another's. With
+--raw the bytes alone go to stdout, exact.
+
+ADDR is HOST:PORT, HOST, PORT or :PORT; what is left out is localhost and 9998. On localhost
+both 127.0.0.1 and ::1 are listened on; *:PORT is every address of this machine. Port 0 takes
+one that is free.`,
+		Example: `  sonde listen
+  sonde listen --udp 5140 -o json
+  sonde listen --tcp --raw --count 1 :7007 > message`,
+		Args: atMostOneAddr,
+		RunE: func(cmd *cobra.Command, args []string) error { return a.listen(cmd, f, args) },
+	}
+	f.add(cmd, 0)
+	flags := cmd.Flags()
+	flags.StringVarP(&f.output, "output", "o", "text", "text or json (one object per line)")
+	flags.BoolVar(&f.raw, "raw", false, "the bytes received and nothing else")
+	flags.IntVar(&f.count, "count", 0, "end after so many messages: datagrams and lines, with --raw datagrams and reads (0: never)")
+	return cmd
+}
+
+func (f *listenFlags) check() error {
+	switch {
+	case f.output != "text" && f.output != "json":
+		return misuse(fmt.Errorf("output %q is not known", f.output), "write -o text or -o json")
+	case f.raw && f.output == "json":
+		return misuse(errors.New("--raw and -o json exclude each other"), "JSON has the exact bytes in data_b64")
+	case f.count < 0:
+		return misuse(fmt.Errorf("--count %d is less than 0", f.count))
+	}
+	return f.serverFlags.check()
+}
+
+// sink returns where messages go. With --raw stdout has no room for words of ours.
+func (a *app) sink(f listenFlags) listen.Sink {
+	switch {
+	case f.raw:
+		return rawSink{listen.Raw{W: a.out}, a}
+	case f.output == "json":
+		return listen.JSON{W: a.out}
+	}
+	return listen.Text{W: a.out}
+}
+
+// A rawSink tells on stderr where it listens.
+type rawSink struct {
+	listen.Raw
+	app *app
+}
+
+func (r rawSink) Listening(proto probe.Proto, local netip.AddrPort) error {
+	r.app.note("listening %v %v", proto, local)
+	return nil
+}
+
+func (a *app) listen(cmd *cobra.Command, f listenFlags, args []string) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	addr, err := serverAddr(args, listenPort)
+	if err != nil {
+		return err
+	}
+	log := &serverLog{app: a, limits: f.limits}
+	ctx, done := log.untilStopped(cmd.Context())
+	defer done()
+	tcp, udp := f.protocols()
+	sockets, err := a.bind(ctx, cmd, addr, tcp, udp)
+	if err != nil {
+		return err
+	}
+	defer sockets.Close()
+	server := listen.Server{Limits: f.limits, Sink: a.sink(f), Raw: f.raw, Count: f.count, Event: log.event, Missed: a.missed}
+	err = eachSocket(sockets, server.Sink.Listening)
+	if err == nil {
+		err = server.Serve(ctx, sockets.TCP, packetConns(sockets))
+	}
+	if errors.Is(err, syscall.EPIPE) {
+		return nil // the reader of stdout has had enough
+	}
+	return err
+}
+
+func packetConns(s *serve.Sockets) (cs []listen.Conn) {
+	for _, u := range s.UDP {
+		cs = append(cs, u)
+	}
+	return cs
+}
+
+func (a *app) missed(n int, err error) {
+	a.note("udp: reading failed %s, going on: %v", howOften(n), err)
+}

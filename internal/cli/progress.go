@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"sonde/internal/scan"
+)
+
+const (
+	progressAfter = time.Second            // shorter scans need no progress line
+	progressEvery = 200 * time.Millisecond // often enough to look alive
+)
+
+// A progress is the one line, on a terminal, that tells how far a scan is. What else is written to
+// the terminal goes through its Write or hides it first.
+type progress struct {
+	meter   *scan.Meter
+	targets uint64
+	begun   time.Time
+	w       io.Writer
+	width   int // of the terminal; 0: there is none, and no line
+
+	mu    sync.Mutex
+	shown bool
+	stop  chan struct{}
+	done  sync.WaitGroup
+}
+
+// newProgress returns the line for the scan that meter watches. Off a terminal, or when
+// quiet, it only answers asks for the status.
+func (a *app) newProgress(meter *scan.Meter, targets uint64) *progress {
+	p := &progress{meter: meter, targets: targets, w: a.err, stop: make(chan struct{})}
+	if width, _, err := term.GetSize(int(a.err.Fd())); err == nil && !a.quiet {
+		p.width = width
+	}
+	return p
+}
+
+// start begins to show the line, until close.
+func (p *progress) start() {
+	p.begun = time.Now()
+	asked, ignore := statusSignal()
+	p.done.Go(func() {
+		defer ignore()
+		p.run(asked)
+	})
+}
+
+func (p *progress) run(asked <-chan statusRequest) {
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-asked:
+			p.hide()
+			fmt.Fprintf(p.w, "sonde: %s\n", p)
+		case <-tick.C:
+			if p.width > 0 && time.Since(p.begun) > progressAfter {
+				p.show()
+			}
+		}
+	}
+}
+
+func (p *progress) close() {
+	close(p.stop)
+	p.done.Wait()
+	p.hide()
+}
+
+func (p *progress) show() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	line := p.String()
+	fmt.Fprintf(p.w, "\r%.*s\x1b[K", p.width-1, line)
+	p.shown = true
+}
+
+// hide clears the line, so that something else can be written in its place.
+func (p *progress) hide() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.shown = false
+	}
+}
+
+// String tells percent, rate, what was found and how long it will take.
+func (p *progress) String() string {
+	m := p.meter
+	asked, probes := m.Asked.Load(), m.Probes.Load()
+	elapsed := time.Since(p.begun)
+	share := float64(asked) / float64(max(p.targets, 1))
+	s := fmt.Sprintf("%.0f %% asked, %.0f probes/s, %d answered, %d open", 100*share, float64(probes)/elapsed.Seconds(), m.Answered.Load(), m.Open.Load())
+	switch {
+	case asked >= p.targets && m.Pass.Load() > 1:
+		s += fmt.Sprintf(", attempt %d of %d silent", m.Pass.Load(), m.PassSize.Load())
+	case share > 0:
+		left := time.Duration(float64(elapsed) * (1 - share) / share)
+		s += fmt.Sprintf(", about %s left", left.Round(time.Second))
+	}
+	return s
+}
+
+// over returns a writer to the same terminal that hides the line first.
+func (p *progress) over(w io.Writer) io.Writer { return hiding{p, w} }
+
+type hiding struct {
+	p *progress
+	w io.Writer
+}
+
+func (h hiding) Write(b []byte) (int, error) {
+	h.p.hide()
+	return h.w.Write(b)
+}

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+)
+
+// A family is what -4 and -6 allow.
+type family struct{ only4, only6 bool }
+
+func (f family) allows(a netip.Addr) bool {
+	return a.Is4() && !f.only6 || a.Is6() && !f.only4
+}
+
+func (f family) String() string {
+	switch {
+	case f.only4:
+		return "IPv4"
+	case f.only6:
+		return "IPv6"
+	}
+	return "IP"
+}
+
+// lookUp returns the addresses of a name that f allows, IPv4 before IPv6, each once.
+func (f family) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return nil, fmt.Errorf("hostname %s could not be resolved: %w", name, dnsReason(err))
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+	var allowed []netip.Addr
+	for _, a := range addrs {
+		if f.allows(a) && !slices.Contains(allowed, a) {
+			allowed = append(allowed, a)
+		}
+	}
+	if len(allowed) == 0 {
+		return nil, fmt.Errorf("hostname %s has no %s address", name, f)
+	}
+	return allowed, nil
+}
+
+// dnsReason leaves out what net says of the name and the server: the name is told already.
+func dnsReason(err error) error {
+	var dns *net.DNSError
+	switch {
+	case !errors.As(err, &dns):
+		return err
+	case dns.IsNotFound:
+		return errors.New("no such host")
+	case dns.IsTimeout:
+		return errors.New("the name servers did not answer in time")
+	}
+	return errors.New(dns.Err)
+}

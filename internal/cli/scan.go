@@ -1,0 +1,338 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"sonde/internal/pace"
+	"sonde/internal/probe/connect"
+	"sonde/internal/report"
+	"sonde/internal/scan"
+	"sonde/internal/sock"
+	"sonde/internal/target"
+)
+
+// What public networks get when the user sets no limit: enough to be useful, too little to be a nuisance.
+const (
+	publicRate    = 1000
+	publicPerHost = 100
+)
+
+// A span of a scan is written and forgotten when it is over, so it is as large as memory bears, and, when
+// the rate is limited, as small as patience does.
+const (
+	largestSpan  = 1 << 22
+	smallestSpan = 1 << 16
+	spanTime     = time.Minute
+)
+
+// A scanner is the scan command with its flags.
+type scanner struct {
+	*app
+	selection
+	timeout     time.Duration
+	attempts    uint8
+	concurrency int
+	rate        float64
+	seed        uint64
+	iface       string
+	sources     []string
+	out         outputs
+	openOnly    bool
+
+	source4, source6 netip.Addr
+}
+
+func (a *app) scanCommand() *cobra.Command {
+	s := &scanner{app: a, timeout: time.Second}
+	cmd := &cobra.Command{
+		Use:   "scan [TARGET…]",
+		Short: "Tell which TCP ports answer, and how it is known",
+		Long: `Scan TCP ports by connecting to them, which needs no privileges.
+
+A target is a name, an address, a prefix (192.0.2.0/24: every address of it) or a range
+(192.0.2.1-20), and may have its own ports, which then count instead of --ports:
+example.com:22,80-90  [::1]:22. The same host named twice has the ports of both times.
+
+Each port is open (it accepted), closed (the host refused by a reset) or filtered (a network
+said so by ICMP, or nobody said anything), with its reason. Silent ports are asked again, at
+most --attempts times; a third time only if the second heard anything at all.
+
+Loopback, private and special-purpose addresses are scanned as fast as this machine bears.
+Public ones get at most 1,000 probes a second and 100 connections at once to each host, unless
+--rate and --concurrency say otherwise.
+
+Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not be resolved;
+2 misused; 130 interrupted.`,
+		Example: `  sonde scan --host localhost --ports 22,80,443
+  sonde scan 192.0.2.0/24 -p top:20 --open
+  sonde scan db.example:5432 web.example:80,443 -o json=scan.json -o text`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s.hosts = append(s.hosts, args...)
+			return s.run(cmd.Flags().Changed)
+		},
+		DisableFlagsInUseLine: true,
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringArrayVar(&s.hosts, "host", nil, "scan this `TARGET`; may be repeated")
+	f.StringVarP(&s.ports, "ports", "p", "top:100", "`PORTS`: 80,22,443  1-1024  http  top:N  - or all")
+	f.StringVar(&s.excludePorts, "exclude-ports", "", "`PORTS` not to scan on any host")
+	f.StringArrayVar(&s.files, "targets", nil, "read targets from `FILE`, - for standard input; may be repeated")
+	f.StringArrayVar(&s.exclude, "exclude", nil, "`TARGETS` not to scan, with commas between; may be repeated")
+	f.BoolVar(&s.all, "all-addresses", false, "scan every address of a name, not the first only")
+	f.BoolVarP(&s.only4, "ipv4", "4", false, "IPv4 only")
+	f.BoolVarP(&s.only6, "ipv6", "6", false, "IPv6 only")
+	f.Var(seconds{&s.timeout, time.Microsecond}, "timeout", "for one attempt")
+	f.Uint8Var(&s.attempts, "attempts", 4, "`N` times at most a silent port is asked")
+	f.IntVar(&s.concurrency, "concurrency", 0, "`N` connections at once at most (default: what this machine bears)")
+	f.Float64Var(&s.rate, "rate", 0, "`N` probes a second at most (default: no limit but for public addresses)")
+	f.Uint64Var(&s.seed, "seed", 0, "`N` that fixes the order of probing (default: drawn)")
+	f.StringVar(&s.iface, "interface", "", "leave by the interface `NAME` only (Linux)")
+	f.StringArrayVar(&s.sources, "source", nil, "come from `ADDR`, one of this machine's; once for IPv4 and once for IPv6")
+	f.VarP(&s.out, "output", "o", "text or json, to standard output or a file; may be repeated")
+	f.BoolVar(&s.openOnly, "open", false, "show open ports only")
+	return cmd
+}
+
+// run is the command: everything is checked before anything is sent.
+func (s *scanner) run(given func(flag string) bool) error {
+	if err := s.check(given); err != nil {
+		return err
+	}
+	signal.Ignore(syscall.SIGPIPE) // a reader of ours that goes away is an error of the write, not our death
+	ctx, stop := untilSignal(context.Background())
+	defer stop()
+	found, err := s.find(ctx, s.in)
+	if errors.Is(err, errInterrupted) {
+		return exitWith(exitInterrupted)
+	}
+	if err != nil {
+		return err
+	}
+	for _, err := range found.unresolved {
+		_ = s.exit(failure(err))
+	}
+	for _, text := range found.unscanned {
+		s.note("%s", text)
+	}
+	if found.local.Len()+found.public.Len() == 0 {
+		if len(found.unresolved) > 0 {
+			return exitWith(exitFailed)
+		}
+		return misuse(errors.New("nothing is left to scan: --exclude covers every target"))
+	}
+	if !given("seed") {
+		s.seed = rand.Uint64()
+	}
+	err = s.scan(ctx, found)
+	if err == nil && len(found.unresolved) > 0 {
+		return exitWith(exitFailed)
+	}
+	return err
+}
+
+// check refuses flags that make no sense.
+func (s *scanner) check(given func(flag string) bool) error {
+	switch {
+	case s.only4 && s.only6:
+		return misuse(errors.New("-4 and -6 exclude each other"), "leave both out to scan both families")
+	case s.attempts < 1:
+		return misuse(errors.New("--attempts must be at least 1"))
+	case s.concurrency < 0 || s.concurrency == 0 && given("concurrency"):
+		return misuse(errors.New("--concurrency must be at least 1"))
+	case given("rate") && !(s.rate > 0 && s.rate <= 1e9):
+		return misuse(errors.New("--rate must be more than 0"), "leave it out for no limit")
+	}
+	if s.iface != "" {
+		if err := checkInterface(s.iface); err != nil {
+			return err
+		}
+	}
+	return s.checkSources()
+}
+
+func checkInterface(name string) error {
+	if runtime.GOOS != "linux" {
+		return misuse(errors.New("--interface needs Linux"), "name the interface's address with --source")
+	}
+	if _, err := net.InterfaceByName(name); err == nil {
+		return nil
+	}
+	var names []string
+	all, _ := net.Interfaces() // without them the hint is shorter
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return misuse(fmt.Errorf("there is no interface %s", name), "there are "+strings.Join(names, ", "))
+}
+
+func (s *scanner) checkSources() error {
+	if len(s.sources) == 0 {
+		return nil
+	}
+	own, err := sock.OwnAddrs()
+	if err != nil {
+		return err
+	}
+	for _, text := range s.sources {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return misuse(fmt.Errorf("--source %q is no address", text), "name one of this machine's addresses")
+		}
+		a = a.Unmap()
+		if !own[a.WithZone("")] && !a.IsLoopback() {
+			return misuse(fmt.Errorf("--source %s is no address of this machine", a), "its addresses are "+ownList(own))
+		}
+		slot := &s.source4
+		if a.Is6() {
+			slot = &s.source6
+		}
+		if slot.IsValid() {
+			return misuse(fmt.Errorf("--source %s and %s are of one family", *slot, a), "give one for IPv4 and one for IPv6")
+		}
+		*slot = a
+	}
+	return nil
+}
+
+func ownList(own map[netip.Addr]bool) string {
+	var addrs []netip.Addr
+	for a := range own {
+		addrs = append(addrs, a)
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return joinAddrs(addrs)
+}
+
+// A stage is one plan and who carries it out.
+type stage struct {
+	plan   scan.Plan
+	prober scan.Prober
+	spans  uint64 // targets in each span
+}
+
+// scan carries out what was found, the addresses nearby first, and reports.
+func (s *scanner) scan(ctx context.Context, found *found) error {
+	targets, hosts := found.local.Len()+found.public.Len(), found.local.Hosts()+found.public.Hosts()
+	meter := &scan.Meter{}
+	line := s.newProgress(meter, targets)
+	out, err := s.out.open(line.over(s.app.out), s.options(found))
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	line.start()
+	total := scan.Summary{Complete: true}
+	for _, stage := range s.stages(found, line) {
+		if err = stage.run(ctx, out, meter, &total); err != nil {
+			break
+		}
+	}
+	line.close()
+	total.Elapsed = time.Since(start)
+	total.Undecided += targets - total.Targets // of the spans that were not begun
+	total.Targets, total.Hosts = targets, hosts
+	return s.finish(out, total, err)
+}
+
+func (s *scanner) options(found *found) report.Options {
+	tty := term.IsTerminal(int(s.app.out.Fd()))
+	return report.Options{OpenOnly: s.openOnly, Verbose: s.verbose, Names: found.names, Color: tty && os.Getenv("NO_COLOR") == ""}
+}
+
+// stages makes a plan for the addresses nearby and one for the public ones, as far as there are any.
+func (s *scanner) stages(found *found, line *progress) []stage {
+	var stages []stage
+	if found.local.Len() > 0 {
+		stages = append(stages, s.stage(found.local, s.rate, 0, line))
+	}
+	if found.public.Len() > 0 {
+		rate, perHost := s.rate, 0
+		var limits []string
+		if rate == 0 {
+			rate = publicRate
+			limits = append(limits, "1,000 probes a second (--rate)")
+		}
+		if s.concurrency == 0 {
+			perHost = publicPerHost
+			limits = append(limits, "100 connections at once to each host (--concurrency)")
+		}
+		if len(limits) > 0 {
+			s.note("public addresses get at most %s", strings.Join(limits, " and "))
+		}
+		stages = append(stages, s.stage(found.public, rate, perHost, line))
+	}
+	if s.verbose {
+		s.note("the order of probing is that of --seed %d", s.seed)
+	}
+	return stages
+}
+
+func (s *scanner) stage(space target.Space, rate float64, perHost int, line *progress) stage {
+	plan := scan.NewPlan(space, s.seed)
+	plan.Attempts, plan.Timeout = s.attempts, s.timeout
+	spans := uint64(largestSpan)
+	if rate > 0 {
+		plan.Rate = pace.NewRate(rate)
+		spans = max(smallestSpan, min(spans, uint64(rate*spanTime.Seconds())))
+	}
+	return stage{plan: plan, spans: spans, prober: &connect.Prober{
+		Timeout: s.timeout, Concurrency: s.concurrency, PerHost: perHost,
+		Source4: s.source4, Source6: s.source6, Interface: s.iface,
+		OnShortage: func(err error) {
+			line.hide()
+			s.warn("%v: the scan goes on with fewer connections at once", err)
+		},
+	}}
+}
+
+// run carries out a stage, span by span, and adds up what came of it.
+func (st *stage) run(ctx context.Context, out *tee, meter *scan.Meter, total *scan.Summary) error {
+	for span := range st.plan.Spans(st.spans) {
+		summary, err := scan.Run(ctx, st.plan, span, st.prober, out, meter)
+		*total = total.Add(summary)
+		if werr := out.span(&summary); err == nil {
+			err = werr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish closes the outputs and gives the scan's ending its exit code.
+func (s *scanner) finish(out *tee, total scan.Summary, err error) error {
+	total.Complete = total.Complete && err == nil && total.Undecided == 0
+	if cerr := out.close(total); err == nil {
+		err = cerr
+	}
+	switch {
+	case errors.Is(err, sock.ErrBrokenPipe):
+		return nil // the reader has had enough
+	case errors.Is(err, errInterrupted):
+		s.note("interrupted: this is what was found until then")
+		return exitWith(exitInterrupted)
+	case err != nil:
+		return failure(err)
+	case total.LocalErr != nil && total.Undecided > 0:
+		return failure(fmt.Errorf("%d ports could not be asked: %w", total.Undecided, total.LocalErr),
+			"this says nothing of the target: look at this machine's routes, addresses and firewall ('ip route get ADDRESS')")
+	}
+	return nil
+}

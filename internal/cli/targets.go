@@ -1,0 +1,293 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"sonde/internal/service"
+	"sonde/internal/target"
+)
+
+// services is what package service knows of TCP.
+type services struct{}
+
+func (services) Ports(name string) []uint16 { return service.Ports(name, false) }
+func (services) Top(n int) []uint16         { return service.Top(n, false) }
+
+// A selection is what a user wants scanned, as flags say it.
+type selection struct {
+	hosts        []string // positional, and --host
+	files        []string // --targets
+	exclude      []string
+	ports        string
+	excludePorts string
+	all          bool // every address of a name
+	family
+}
+
+// Addresses asked for at once: resolvers refuse who asks too fast.
+const lookUpsAtOnce = 16
+
+// found is what a selection came to.
+type found struct {
+	local, public target.Space // addresses that are not public, and those that are
+	names         map[netip.Addr]string
+	unresolved    []error // one for each name without an address
+	unscanned     []string
+}
+
+// find reads and resolves a selection. What is wrong with it is misuse; names that cannot be
+// resolved are not: the others go on.
+func (s *selection) find(ctx context.Context, in io.Reader) (*found, error) {
+	specs, err := s.specs(in)
+	if err != nil {
+		return nil, err
+	}
+	ports, err := s.defaultPorts()
+	if err != nil {
+		return nil, err
+	}
+	without, err := s.portsLeftOut()
+	if err != nil {
+		return nil, err
+	}
+	f := &found{names: map[netip.Addr]string{}}
+	resolved, err := s.resolve(ctx, specs, f)
+	if err != nil {
+		return nil, err
+	}
+	excluded, err := s.excluded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range resolved {
+		own := ports
+		if resolved[i].Ports.Len() > 0 {
+			own = resolved[i].Ports
+		}
+		if resolved[i].Ports = own.Without(without); resolved[i].Ports.Len() == 0 {
+			return nil, misuse(errors.New("the list of ports is empty: --exclude-ports leaves none"), "see 'sonde scan --help' for how ports are named")
+		}
+	}
+	return f, f.build(resolved, excluded)
+}
+
+// specs reads all targets that were named: as arguments, with --host, in files.
+func (s *selection) specs(in io.Reader) ([]target.Spec, error) {
+	var specs []target.Spec
+	for _, text := range s.hosts {
+		spec, err := target.ParseTarget(text, services{})
+		if err != nil {
+			return nil, badTarget(err)
+		}
+		specs = append(specs, spec)
+	}
+	for _, name := range s.files {
+		more, err := readTargets(name, in)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, more...)
+	}
+	if len(specs) == 0 {
+		return nil, misuse(errors.New("no target given"), "name one: sonde scan localhost, or sonde scan --host 192.0.2.1 --ports 22,80,443")
+	}
+	for _, spec := range specs {
+		if spec.Name == "" && !s.allows(spec.First) {
+			return nil, misuse(fmt.Errorf("target %q is no %s address, and no other is allowed", spec.Text, s.family), "leave out -4 or -6 to scan both families")
+		}
+	}
+	return specs, nil
+}
+
+// readTargets reads a file of targets: any number a line, # to the end of the line is a
+// comment. - is standard input.
+func readTargets(name string, in io.Reader) ([]target.Spec, error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, misuse(fmt.Errorf("cannot read the targets: %w", err))
+		}
+		defer f.Close()
+		in = f
+	}
+	var specs []target.Spec
+	lines := bufio.NewScanner(in)
+	for n := 1; lines.Scan(); n++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		for word := range strings.FieldsSeq(text) {
+			spec, err := target.ParseTarget(word, services{})
+			if err != nil {
+				return nil, badTarget(fmt.Errorf("%s:%d: %w", name, n, err))
+			}
+			specs = append(specs, spec)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, misuse(fmt.Errorf("cannot read the targets: %s: %w", name, err))
+	}
+	if len(specs) == 0 {
+		return nil, misuse(fmt.Errorf("there is no target in %s", name), "write one a line: a name, an address, a prefix or a range, with its own ports if it has any")
+	}
+	return specs, nil
+}
+
+func badTarget(err error) error {
+	if hint, ok := serviceHint(err); ok {
+		return misuse(err, hint)
+	}
+	return misuse(err, "targets are names, addresses, prefixes (192.0.2.0/24) and ranges (192.0.2.1-20), each with its own :PORTS if it has any")
+}
+
+// serviceHint suggests a service for a word that is none.
+func serviceHint(err error) (string, bool) {
+	var unknown *target.UnknownServiceError
+	if !errors.As(err, &unknown) {
+		return "", false
+	}
+	if near, ok := nearest(unknown.Name, serviceNames(false)); ok {
+		return fmt.Sprintf("did you mean %s?", near), true
+	}
+	return "ports are numbers, ranges (1-1024), service names, top:N, or - for all", true
+}
+
+func parsePorts(list string) (target.Ports, error) {
+	ports, err := target.ParsePorts(list, services{})
+	if err == nil {
+		return ports, nil
+	}
+	if hint, ok := serviceHint(err); ok {
+		return ports, misuse(err, hint)
+	}
+	return ports, misuse(err, "ports are numbers, ranges (1-1024), service names, top:N, or - for all")
+}
+
+func (s *selection) defaultPorts() (target.Ports, error) { return parsePorts(s.ports) }
+
+func (s *selection) portsLeftOut() (target.Ports, error) {
+	if s.excludePorts == "" {
+		return target.Ports{}, nil
+	}
+	return parsePorts(s.excludePorts)
+}
+
+// resolve puts addresses in the place of names, each name asked for once, and notes in f
+// what the names are and which have no address.
+func (s *selection) resolve(ctx context.Context, specs []target.Spec, f *found) ([]target.Spec, error) {
+	type answer struct {
+		addrs []netip.Addr
+		err   error
+	}
+	answers := map[string]*answer{}
+	var g errgroup.Group
+	g.SetLimit(lookUpsAtOnce)
+	for _, spec := range specs {
+		if spec.Name == "" || answers[spec.Name] != nil {
+			continue
+		}
+		a := &answer{}
+		answers[spec.Name] = a
+		g.Go(func() error {
+			a.addrs, a.err = s.lookUp(ctx, spec.Name)
+			return nil
+		})
+	}
+	_ = g.Wait() // each answer has its own error
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var resolved []target.Spec
+	told := map[string]bool{}
+	for _, spec := range specs {
+		a := answers[spec.Name]
+		if spec.Name == "" {
+			resolved = append(resolved, spec)
+			continue
+		}
+		first := !told[spec.Name]
+		told[spec.Name] = true
+		if a.err != nil {
+			if first {
+				f.unresolved = append(f.unresolved, a.err)
+			}
+			continue
+		}
+		addrs := a.addrs
+		if !s.all {
+			if first && len(addrs) > 1 {
+				f.unscanned = append(f.unscanned, fmt.Sprintf("%s is scanned at %s; not at %s (--all-addresses)", spec.Name, addrs[0], joinAddrs(addrs[1:])))
+			}
+			addrs = addrs[:1]
+		}
+		for _, addr := range addrs {
+			if f.names[addr] == "" {
+				f.names[addr] = spec.Name
+			}
+			spec.First, spec.Last = addr, addr
+			resolved = append(resolved, spec)
+		}
+	}
+	return resolved, nil
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
+}
+
+// excluded returns what must not be scanned. A name here that cannot be resolved is an error: to go on
+// would probe what the user wanted left alone. All its addresses are left out.
+func (s *selection) excluded(ctx context.Context) ([]target.Spec, error) {
+	var specs []target.Spec
+	for _, list := range s.exclude {
+		for text := range strings.SplitSeq(list, ",") {
+			spec, err := target.ParseTarget(strings.TrimSpace(text), services{})
+			if err != nil {
+				return nil, badTarget(fmt.Errorf("--exclude: %w", err))
+			}
+			if spec.Ports.Len() > 0 {
+				return nil, misuse(fmt.Errorf("--exclude %s: whole hosts are left out, not single ports", text), "--exclude-ports leaves ports out, of every host")
+			}
+			if spec.Name == "" {
+				specs = append(specs, spec)
+				continue
+			}
+			addrs, err := family{}.lookUp(ctx, spec.Name)
+			if err != nil {
+				return nil, failure(fmt.Errorf("--exclude: %w", err), "nothing was scanned: what is to be left out is not known")
+			}
+			for _, addr := range addrs {
+				spec.First, spec.Last = addr, addr
+				specs = append(specs, spec)
+			}
+		}
+	}
+	return specs, nil
+}
+
+// build makes the two spaces: what is public gets other limits than what is not.
+func (f *found) build(specs, excluded []target.Spec) error {
+	var b target.Builder
+	for _, s := range specs {
+		b.Add(s.First, s.Last, s.Ports)
+	}
+	for _, s := range excluded {
+		b.Exclude(s.First, s.Last)
+	}
+	var err error
+	if f.local, f.public, err = b.Split(); errors.Is(err, target.ErrTooMany) {
+		return misuse(err, "scan a smaller prefix: an IPv6 /64 alone has 2^64 addresses")
+	}
+	return err
+}
