@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -185,13 +186,22 @@ func (t *Text) fold(h scan.Host, rows []row) (shown []row, folded []fold) {
 }
 
 func (t *Text) table(rows []row) error {
-	tw := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', tabwriter.TabIndent)
+	var table bytes.Buffer
+	tw := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "PORT\t%s\tSERVICE\tREASON\tRTT\n", t.paint("STATE", false))
 	for _, r := range rows {
 		fmt.Fprintf(tw, "%d/%s\t%s\t%s\t%s\t%s\n", r.port, r.proto, t.paint(r.state.String(), r.state == probe.Open),
 			serviceName(r.proto, r.port), t.reason(r.class), rtt(r.micros))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for line := range bytes.Lines(table.Bytes()) { // a missing last cell leaves blanks
+		if _, err := fmt.Fprintf(t.w, "%s\n", bytes.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // paint makes a state stand out on a terminal. Every cell of the column has as many invisible

@@ -8,20 +8,28 @@ import (
 	"os"
 	"strconv"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // A Dialer starts TCP connections without waiting for them and tells how they went. It owns
-// an epoll instance; the sockets are named by their descriptors, which the caller gets from Dial and
-// gives back to Abort. One goroutine uses a Dialer; only Wake may be called from others.
+// an epoll instance and its sockets, which the caller names by their descriptors. One
+// goroutine uses a Dialer; only Wake may be called from others.
+//
+// A socket is used again and again, and stays with epoll meanwhile: on Linux a connect that failed
+// leaves it as new, and a connect to AF_UNSPEC does so at any time (connect(2)), with a
+// reset to whoever it was connected to. Making and closing one for each
+// connection cost more than a third of a scan.
 type Dialer struct {
 	Source4, Source6 netip.Addr // where connections come from; invalid: the kernel's choice
 	Interface        string     // the only one they leave by; empty: any
 
-	epoll, wake int
-	events      []unix.EpollEvent
-	zones       map[string]uint32 // interface numbers by zone: asking the kernel for each connect is slow
+	epoll, wake  int
+	events       []unix.EpollEvent
+	sockets      []int             // all
+	idle4, idle6 []int             // those that are free
+	zones        map[string]uint32 // interface numbers by zone: asking the kernel for each connect is slow
 }
 
 // NewDialer returns a Dialer. The caller closes it.
@@ -43,8 +51,12 @@ func NewDialer() (*Dialer, error) {
 	return d, nil
 }
 
-// Close ends the Dialer. Sockets that were not given back stay open.
+// Close ends the Dialer and every connection of its.
 func (d *Dialer) Close() {
+	for _, fd := range d.sockets {
+		_ = disconnect(fd)
+		_ = unix.Close(fd)
+	}
 	_ = unix.Close(d.wake)
 	_ = unix.Close(d.epoll)
 }
@@ -60,8 +72,8 @@ func (d *Dialer) Wake() {
 }
 
 // Wait waits until sockets have an outcome, Wake was called or the timeout (none below 0)
-// is over, and returns the sockets' descriptors in buf, and whether there may be more. Those
-// returned are to be given back before the next Wait.
+// is over, and returns the sockets' descriptors in buf, and whether there may be more.
+// Now and then it names one that has no outcome, or that is free.
 func (d *Dialer) Wait(buf []int, timeout time.Duration) (fds []int, more bool, err error) {
 	n, err := unix.EpollWait(d.epoll, d.events, milliseconds(timeout))
 	if err != nil && err != unix.EINTR {
@@ -100,29 +112,119 @@ type Outcome struct {
 }
 
 // Dial starts a connection. It returns the socket, and whether its outcome is known
-// already; if not, Wait will name it. With Outcome.Ours there is no socket.
+// already; if not, Wait will name it. With Outcome.Ours there is no socket; otherwise the
+// caller gives it back to Free or Abort.
 func (d *Dialer) Dial(to netip.AddrPort) (fd int, o Outcome, done bool) {
-	fd, err := d.open(to.Addr())
+	fd, err := d.take(to.Addr())
 	if err != nil {
 		return -1, Outcome{Err: err, Ours: true}, true
 	}
-	switch err := unix.Connect(fd, d.sockaddr(to)); err {
-	case nil:
-		return fd, d.outcome(fd, to, nil), true
-	case unix.EINPROGRESS:
-		if err := d.watch(fd, unix.EPOLLOUT); err != nil {
-			Drop(fd)
-			return -1, Outcome{Err: err, Ours: true}, true
-		}
+	err = unix.Connect(fd, d.sockaddr(to))
+	if err == unix.EINPROGRESS {
 		return fd, Outcome{}, false
-	default:
-		o := d.outcome(fd, to, err)
-		if !o.Network && err != unix.ECONNREFUSED && err != unix.ECONNRESET {
-			Drop(fd)
-			return -1, Outcome{Err: os.NewSyscallError("connect", err), Ours: true}, true
-		}
-		return fd, o, true
 	}
+	o = outcome(fd, to, err)
+	if err != nil && !o.Network && err != unix.ECONNREFUSED && err != unix.ECONNRESET {
+		o.Ours = true
+		d.Abort(fd, to.Addr())
+		return -1, o, true
+	}
+	return fd, o, true
+}
+
+// Outcome returns how the connection of a socket that Wait named went, false if that is still open.
+func (d *Dialer) Outcome(fd int, to netip.AddrPort) (o Outcome, done bool) {
+	// The second connect tells how the first went, and makes the socket as new if it failed.
+	err := unix.Connect(fd, d.sockaddr(to))
+	switch err {
+	case unix.EALREADY, unix.EINPROGRESS:
+		return d.refusedWhileBusy(fd, to)
+	case unix.EISCONN:
+		err = nil
+	}
+	return outcome(fd, to, err), true
+}
+
+// refusedWhileBusy looks at the error queue of a socket that is still connecting. An ICMP error that arrives while
+// connect(2) holds the socket, as it does from a host that is near, is queued, but the kernel puts off acting on it until
+// the SYN is sent again (tcp_v4_err, sk_err_soft).
+func (d *Dialer) refusedWhileBusy(fd int, to netip.AddrPort) (o Outcome, done bool) {
+	e, ok := errorAbout(fd, to)
+	if !ok {
+		return Outcome{}, false
+	}
+	_ = disconnect(fd)
+	return Outcome{Err: os.NewSyscallError("connect", e.Errno), ICMP: e, Network: true}, true
+}
+
+func outcome(fd int, to netip.AddrPort, err error) Outcome {
+	if err == nil {
+		local, lerr := localAddr(fd)
+		return Outcome{Local: local, Self: lerr == nil && local == netip.AddrPortFrom(to.Addr().WithZone(""), to.Port())}
+	}
+	o := Outcome{Err: os.NewSyscallError("connect", err)}
+	o.ICMP, o.Network = errorAbout(fd, to)
+	return o
+}
+
+// errorAbout takes off the socket's queue what the network said of a packet to to. What it
+// said of an earlier one, too late, is thrown away.
+func errorAbout(fd int, to netip.AddrPort) (ICMPError, bool) {
+	for {
+		e, about, ok := nextError(fd)
+		if !ok {
+			return ICMPError{}, false
+		}
+		if about.Port() == to.Port() && about.Addr() == to.Addr().WithZone("") {
+			return e, true
+		}
+	}
+}
+
+// take returns a free socket for an address, a new one if there is none.
+func (d *Dialer) take(to netip.Addr) (int, error) {
+	idle := d.idle(to)
+	if n := len(*idle); n > 0 {
+		fd := (*idle)[n-1]
+		*idle = (*idle)[:n-1]
+		return fd, nil
+	}
+	fd, err := d.open(to)
+	if err != nil {
+		return -1, err
+	}
+	d.sockets = append(d.sockets, fd)
+	return fd, nil
+}
+
+func (d *Dialer) idle(to netip.Addr) *[]int {
+	if to.Is6() {
+		return &d.idle6
+	}
+	return &d.idle4
+}
+
+// Free gives back the socket of a connection that failed.
+func (d *Dialer) Free(fd int, to netip.Addr) {
+	idle := d.idle(to)
+	*idle = append(*idle, fd)
+}
+
+// Abort ends a connection, made or in the making, at once and gives its socket back. The peer of one that was
+// made gets a reset: a scan that said goodbye in order would leave a TIME_WAIT behind for every open port.
+func (d *Dialer) Abort(fd int, to netip.Addr) {
+	_ = disconnect(fd)
+	d.Free(fd, to)
+}
+
+// disconnect makes a TCP socket as new (connect(2), AF_UNSPEC).
+func disconnect(fd int) error {
+	var unspecified unix.RawSockaddr // its family is AF_UNSPEC, 0
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), unsafe.Sizeof(unspecified))
+	if errno != 0 {
+		return os.NewSyscallError("connect", errno)
+	}
+	return nil
 }
 
 // open makes a socket that connects as the Dialer says.
@@ -135,7 +237,10 @@ func (d *Dialer) open(to netip.Addr) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if err := d.bind(fd, to, source); err != nil {
+	if err = d.bind(fd, to, source); err == nil {
+		err = d.watch(fd, unix.EPOLLOUT|unix.EPOLLET)
+	}
+	if err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
@@ -161,52 +266,14 @@ func (d *Dialer) bind(fd int, to, source netip.Addr) error {
 	return nil
 }
 
-// Outcome returns how the connection of a socket that Wait named ended.
-func (d *Dialer) Outcome(fd int, to netip.AddrPort) Outcome {
-	errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		return Outcome{Err: os.NewSyscallError("getsockopt", err)}
-	}
-	if errno != 0 {
-		return d.outcome(fd, to, unix.Errno(errno))
-	}
-	return d.outcome(fd, to, nil)
-}
-
-func (d *Dialer) outcome(fd int, to netip.AddrPort, err error) Outcome {
-	if err == nil {
-		local, lerr := LocalAddr(fd)
-		return Outcome{Local: local, Self: lerr == nil && local == netip.AddrPortFrom(to.Addr().WithZone(""), to.Port())}
-	}
-	o := Outcome{Err: os.NewSyscallError("connect", err)}
-	o.ICMP, o.Network = nextError(fd)
-	return o
-}
-
-// LocalAddr returns the address, without its zone, and the port that a socket sends from.
-func LocalAddr(fd int) (netip.AddrPort, error) {
+// localAddr returns the address, without its zone, and the port that a socket sends from.
+func localAddr(fd int) (netip.AddrPort, error) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		return netip.AddrPort{}, os.NewSyscallError("getsockname", err)
 	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
-	}
-	return netip.AddrPort{}, fmt.Errorf("getsockname: no address of the internet")
+	return addrPort(sa), nil
 }
-
-// Abort closes a socket at once, with a reset if it is connected: a scan that said goodbye
-// in order would leave a TIME_WAIT behind for every open port.
-func Abort(fd int) {
-	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1, Linger: 0})
-	_ = unix.Close(fd)
-}
-
-// Drop closes a socket that is not connected: the peer hears nothing of it.
-func Drop(fd int) { _ = unix.Close(fd) }
 
 func (d *Dialer) sockaddr(a netip.AddrPort) unix.Sockaddr {
 	if a.Addr().Is4() {

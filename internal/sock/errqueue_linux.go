@@ -18,7 +18,7 @@ func WatchErrors(c syscall.Conn) error {
 // there is none. It does not wait.
 func NextError(c syscall.Conn) (e ICMPError, ok bool) {
 	_ = onFD(c, func(fd int) error {
-		e, ok = nextError(fd)
+		e, _, ok = nextError(fd)
 		return nil
 	})
 	if !ok {
@@ -58,24 +58,38 @@ func watchErrors(fd int, v6 bool) error {
 	return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVERR, 1)
 }
 
-func nextError(fd int) (ICMPError, bool) {
+// nextError also returns where the packet went that the error is about.
+func nextError(fd int) (e ICMPError, about netip.AddrPort, ok bool) {
 	var oob [256]byte // a cmsghdr, a sock_extended_err and a sockaddr_in6 need 60
-	_, n, _, _, err := unix.Recvmsg(fd, nil, oob[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+	var data [1]byte  // without room for data, Recvmsg asks for the socket's type first
+	_, n, _, to, err := unix.Recvmsg(fd, data[:], oob[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	if err != nil {
-		return ICMPError{}, false
+		return e, about, false
 	}
 	messages, err := unix.ParseSocketControlMessage(oob[:n])
 	if err != nil {
-		return ICMPError{}, false
+		return e, about, false
 	}
 	for _, m := range messages {
 		v4 := m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_RECVERR
 		v6 := m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_RECVERR
 		if v4 || v6 {
-			return parseExtendedError(m.Data)
+			e, ok = parseExtendedError(m.Data)
+			return e, addrPort(to), ok
 		}
 	}
-	return ICMPError{}, false
+	return e, about, false
+}
+
+// addrPort returns a socket address without its zone.
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // parseExtendedError reads a struct sock_extended_err and the sockaddr of the offender

@@ -85,7 +85,6 @@ func (s *shared) loop(ctx context.Context, due probe.Due, window int) error {
 	d.Source4, d.Source6, d.Interface = s.prober.Source4, s.prober.Source6, s.prober.Interface
 	l := &loop{shared: s, dialer: d, feed: newFeed(), window: min(firstWindow, window), ceiling: window, limit: window,
 		hosts: hostLimits{limit: s.prober.PerHost}}
-	defer l.abandon()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(ctx, d.Wake)()
@@ -206,9 +205,14 @@ func (l *loop) fly(fd int, p probe.Probe, start time.Time) {
 // land takes in the outcome of sockets that have one.
 func (l *loop) land(fds []int) {
 	for _, fd := range fds {
+		if fd >= len(l.flights) || !l.flights[fd].live {
+			continue
+		}
 		f := l.flights[fd]
-		l.grounded(fd)
-		l.end(f.probe, f.start, fd, l.dialer.Outcome(fd, f.probe.AddrPort))
+		if o, done := l.dialer.Outcome(fd, f.probe.AddrPort); done {
+			l.grounded(fd)
+			l.end(f.probe, f.start, fd, o)
+		}
 	}
 }
 
@@ -222,7 +226,8 @@ func (l *loop) expire(now time.Time) {
 		}
 		p := l.flights[e.fd].probe
 		l.grounded(e.fd)
-		l.leave(p, e.fd, sock.Drop)
+		l.dialer.Abort(e.fd, p.Addr())
+		l.leave(p)
 		l.results = append(l.results, probe.Result{Target: p.Target, State: probe.Filtered, Reason: probe.NoResponse, Attempt: p.Attempt, Time: now})
 	}
 	l.expiries = l.expiries[n:]
@@ -238,25 +243,24 @@ func (l *loop) grounded(fd int) {
 	l.window = min(l.window+1, l.ceiling)
 }
 
-// leave closes a probe's socket, if it had one, and lets another probe to its host go.
-func (l *loop) leave(p probe.Probe, fd int, closeSocket func(int)) {
-	if fd >= 0 {
-		closeSocket(fd)
-	}
+// leave lets another probe go to the host of one that ended.
+func (l *loop) leave(p probe.Probe) {
 	l.countOwn(p.AddrPort, -1)
 	if next, ok := l.hosts.release(p.Addr()); ok {
 		l.waiting = append(l.waiting, next)
 	}
 }
 
-// end closes a probe's socket and judges the outcome.
+// end gives back a probe's socket and judges the outcome.
 func (l *loop) end(p probe.Probe, start time.Time, fd int, o sock.Outcome) {
 	again := !o.Ours && !o.Self && l.metOurselves(p.AddrPort, o.Local)
-	if o.Err == nil {
-		l.leave(p, fd, sock.Abort)
-	} else {
-		l.leave(p, fd, sock.Drop)
+	switch {
+	case o.Err == nil:
+		l.dialer.Abort(fd, p.Addr())
+	case !o.Ours:
+		l.dialer.Free(fd, p.Addr())
 	}
+	l.leave(p)
 	if again {
 		l.waiting = append(l.waiting, p)
 		return
@@ -311,13 +315,4 @@ func (l *loop) judgeICMP(p probe.Probe, e sock.ICMPError) probe.Result {
 		from = netip.Addr{}
 	}
 	return probe.Result{State: probe.Filtered, Reason: reason, From: from, ICMP: icmp}
-}
-
-// abandon closes what is still in flight.
-func (l *loop) abandon() {
-	for fd, f := range l.flights {
-		if f.live {
-			sock.Drop(fd)
-		}
-	}
 }
