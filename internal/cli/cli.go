@@ -49,7 +49,6 @@ It scans ports, talks to servers, answers as one, and says what it saw and how i
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(flagError)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress, notes or log; results and errors only")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more")
 	root.AddCommand(a.scanCommand(), a.echoCommand(), a.talkCommand(), a.listenCommand())

@@ -248,9 +248,14 @@ func (t *talker) dial(ctx context.Context, d talk.Dialer, addrs []netip.Addr, po
 	return nil, errors.New("no address to try")
 }
 
+// dialNotice is when a connection in the making is told of: a person should not wonder why nothing happens.
+const dialNotice = 2 * time.Second
+
 func (t *talker) dialOne(ctx context.Context, d talk.Dialer, to netip.AddrPort) (net.Conn, error) {
 	if !t.udp {
+		waiting := time.AfterFunc(dialNotice, func() { t.note("connecting to %v: no answer yet; --timeout is %v", to, t.timeout) })
 		conn, err := d.DialTCP(ctx, to)
+		waiting.Stop()
 		if err != nil {
 			return nil, err
 		}

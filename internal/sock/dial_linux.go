@@ -1,6 +1,7 @@
 package sock
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -120,11 +121,11 @@ func (d *Dialer) Dial(to netip.AddrPort) (fd int, o Outcome, done bool) {
 		return -1, Outcome{Err: err, Ours: true}, true
 	}
 	err = unix.Connect(fd, d.sockaddr(to))
-	if err == unix.EINPROGRESS {
+	if errors.Is(err, unix.EINPROGRESS) {
 		return fd, Outcome{}, false
 	}
 	o = outcome(fd, to, err)
-	if err != nil && !o.Network && err != unix.ECONNREFUSED && err != unix.ECONNRESET {
+	if err != nil && !o.Network && !errors.Is(err, ErrRefused) && !errors.Is(err, ErrReset) {
 		o.Ours = true
 		d.Abort(fd, to.Addr())
 		return -1, o, true
