@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	maxLoops    = 2           // one a core; more made no scan faster
-	firstWindow = 512         // in flight at the start; each probe that ends makes room for one more
-	kernelRetry = time.Second // when the kernel sends a SYN again by itself (tcp(7), RFC 6298 section 2.1)
+	maxLoops    = 2                // one a core; more made no scan faster
+	firstWindow = 256              // in flight at the start, in each loop
+	idleTime    = time.Millisecond // a loop that had to wait so long could have had more in flight
+	kernelRetry = time.Second      // when the kernel sends a SYN again by itself (tcp(7), RFC 6298 section 2.1)
 )
 
 // Probe implements scan.Prober.
@@ -50,6 +51,7 @@ type loop struct {
 
 	window, ceiling, limit int // in flight at most: now, until a shortage is over, ever
 	inFlight               int
+	grow                   bool     // the window held the loop up: each flight that ends makes room for one more
 	flights                []flight // by descriptor
 	expiries               []expiry
 	waiting                []probe.Probe // taken, not yet sent
@@ -110,16 +112,33 @@ func (l *loop) run(ctx context.Context) error {
 		}
 		// What has not ended by now, once all that has come by now is taken in, has expired.
 		now, wait := time.Now(), l.idle()
-		for more := true; more; wait = 0 {
-			var err error
-			if fds, more, err = l.dialer.Wait(fds[:0], wait); err != nil {
-				return err
-			}
-			l.land(fds)
+		var err error
+		if fds, err = l.gather(fds, now, wait); err != nil {
+			return err
 		}
 		l.expire(now)
 	}
 	return ctx.Err()
+}
+
+// gather waits for sockets and takes in all that have an outcome. Whether it had to wait with a full
+// window decides if the window grows: where answers come faster than they can be taken in, more
+// in flight would only cost memory and time.
+func (l *loop) gather(fds []int, now time.Time, wait time.Duration) ([]int, error) {
+	full := l.inFlight >= l.window
+	for waited := wait == 0; ; waited, wait = true, 0 {
+		fds, more, err := l.dialer.Wait(fds[:0], wait)
+		if err != nil {
+			return fds, err
+		}
+		if !waited {
+			l.grow = full && time.Since(now) > idleTime
+		}
+		l.land(fds)
+		if !more {
+			return fds, nil
+		}
+	}
 }
 
 // idle returns how long nothing will happen unless a socket or a new probe says so; below 0: for ever.
@@ -233,14 +252,17 @@ func (l *loop) expire(now time.Time) {
 	l.expiries = l.expiries[n:]
 }
 
-// grounded makes room for another flight, and for one more than there was before.
+// grounded makes room for another flight, and for one more if the window held the loop up.
 func (l *loop) grounded(fd int) {
 	l.flights[fd].live = false
 	l.inFlight--
 	if l.ceiling < l.limit && l.shortSince.IsZero() {
 		l.ceiling++
 	}
-	l.window = min(l.window+1, l.ceiling)
+	if l.grow {
+		l.window++
+	}
+	l.window = min(l.window, l.ceiling)
 }
 
 // leave lets another probe go to the host of one that ended.
