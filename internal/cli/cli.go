@@ -35,8 +35,9 @@ func Main(args []string, in, out, errOut *os.File) int {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "sonde",
-		Short: "Find out what a network really does between here and there",
+		Use:                   "sonde COMMAND",
+		DisableFlagsInUseLine: true,
+		Short:                 "Find out what a network really does between here and there",
 		Long: `Sonde finds out what a network really does between here and there.
 
 It scans ports, talks to servers, answers as one, and says what it saw and how it knows.`,

@@ -28,13 +28,17 @@ type echoFlags struct {
 func (a *app) echoCommand() *cobra.Command {
 	var f echoFlags
 	cmd := &cobra.Command{
-		Use:   "echo [ADDR]",
-		Short: "Send back what comes, over TCP and UDP (RFC 862)",
+		Use:                   "echo [flags] [ADDR]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Send back what comes, over TCP and UDP (RFC 862)",
 		Long: `Echo sends back what it receives, over TCP and UDP on the same port (RFC 862).
 
 ADDR is HOST:PORT, HOST, PORT or :PORT; what is left out is localhost and 9999. On localhost
 both 127.0.0.1 and ::1 answer; *:PORT is every address of this machine. Port 0 takes one that
-is free. Each socket is one line on stdout, "listening tcp 127.0.0.1:9999"; the log is on stderr.`,
+is free. Each socket is one line on stdout, "listening tcp 127.0.0.1:9999"; the log is on stderr.
+
+Ctrl-C or SIGTERM ends it: what is on its way is echoed, for --grace at most, and the exit code
+is 0. A second one ends it at once. Exit code 1: it could not listen; 2: misused.`,
 		Example: `  sonde echo
   sonde echo --once 7007
   sonde echo '*:9999' --max-conns 100 --idle-timeout 30`,
@@ -45,7 +49,7 @@ is free. Each socket is one line on stdout, "listening tcp 127.0.0.1:9999"; the 
 	flags := cmd.Flags()
 	flags.BoolVar(&f.once, "once", false, "serve one TCP connection, then exit")
 	flags.BoolVar(&f.lowPorts, "allow-low-ports", false, "answer UDP from ports below 1024 too, which are servers' mostly")
-	flags.IntVar(&f.ratePerNet, "rate-per-net", echo.DefaultRatePerNet, "UDP datagrams a second that one network (/24, /64) is answered; loopback is exempt")
+	flags.IntVar(&f.ratePerNet, "rate-per-net", echo.DefaultRatePerNet, "answer one network (/24, /64) at most `N` UDP datagrams a second; loopback is exempt")
 	return cmd
 }
 

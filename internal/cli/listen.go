@@ -25,8 +25,9 @@ type listenFlags struct {
 func (a *app) listenCommand() *cobra.Command {
 	var f listenFlags
 	cmd := &cobra.Command{
-		Use:   "listen [ADDR]",
-		Short: "Print what comes, over TCP and UDP, and answer nothing",
+		Use:                   "listen [flags] [ADDR]",
+		DisableFlagsInUseLine: true,
+		Short:                 "Print what comes, over TCP and UDP, and answer nothing",
 		Long: `Listen prints what it receives, over TCP and UDP on the same port, and answers nothing.
 
 Each datagram and each line of a TCP connection is one line with its sender; what a terminal
@@ -35,7 +36,10 @@ would obey is escaped, and so nothing a peer sends can look like a line of anoth
 
 ADDR is HOST:PORT, HOST, PORT or :PORT; what is left out is localhost and 9998. On localhost
 both 127.0.0.1 and ::1 are listened on; *:PORT is every address of this machine. Port 0 takes
-one that is free.`,
+one that is free.
+
+Ctrl-C or SIGTERM ends it, after --grace at most, with exit code 0; so does --count. A second
+one ends it at once. Exit code 1: it could not listen; 2: misused.`,
 		Example: `  sonde listen
   sonde listen --udp 5140 -o json
   sonde listen --tcp --raw --count 1 :7007 > message`,
@@ -44,9 +48,9 @@ one that is free.`,
 	}
 	f.add(cmd, 0)
 	flags := cmd.Flags()
-	flags.StringVarP(&f.output, "output", "o", "text", "text or json (one object per line)")
-	flags.BoolVar(&f.raw, "raw", false, "the bytes received and nothing else")
-	flags.IntVar(&f.count, "count", 0, "end after so many messages: datagrams and lines, with --raw datagrams and reads (0: never)")
+	flags.StringVarP(&f.output, "output", "o", "text", "write text or json, one object a line: `FORMAT`")
+	flags.BoolVar(&f.raw, "raw", false, "write the bytes received and nothing else")
+	flags.IntVar(&f.count, "count", 0, "end after `N` messages: datagrams and lines, with --raw datagrams and reads (0: never)")
 	return cmd
 }
 

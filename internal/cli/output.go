@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"sonde/internal/probe"
@@ -40,10 +41,15 @@ type partialFile struct {
 }
 
 func createPartial(name string) (*partialFile, error) {
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		if info.IsDir() {
-			return nil, fmt.Errorf("cannot write %s: it is a directory", name)
-		}
+	// A link keeps being one: what it leads to is written.
+	if target, err := filepath.EvalSymlinks(name); err == nil && !isDevice(name) {
+		name = target
+	}
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return nil, fmt.Errorf("cannot write %s: it is a directory", name)
+	case isDevice(name) || err == nil && !info.Mode().IsRegular():
 		f, err := os.OpenFile(name, os.O_WRONLY, 0)
 		if err != nil {
 			return nil, fmt.Errorf("cannot write: %w", err)
@@ -55,6 +61,12 @@ func createPartial(name string) (*partialFile, error) {
 		return nil, fmt.Errorf("cannot write: %w", err)
 	}
 	return &partialFile{File: f, name: name}, nil
+}
+
+// isDevice reports whether a name is the system's: /dev/stdout may lead to an ordinary file, and still
+// nothing may be put in its place.
+func isDevice(name string) bool {
+	return strings.HasPrefix(name, "/dev/") || strings.HasPrefix(name, "/proc/")
 }
 
 // finish closes the file and gives it its name.

@@ -60,7 +60,7 @@ type scanner struct {
 func (a *app) scanCommand() *cobra.Command {
 	s := &scanner{app: a, timeout: time.Second}
 	cmd := &cobra.Command{
-		Use:   "scan [TARGET…]",
+		Use:   "scan [flags] [TARGET…]",
 		Short: "Tell which TCP ports answer, and how it is known",
 		Long: `Scan TCP ports by connecting to them, which needs no privileges.
 
@@ -68,13 +68,15 @@ A target is a name, an address, a prefix (192.0.2.0/24: every address of it) or 
 (192.0.2.1-20), and may have its own ports, which then count instead of --ports:
 example.com:22,80-90  [::1]:22. The same host named twice has the ports of both times.
 
-Each port is open (it accepted), closed (the host refused by a reset) or filtered (a network
-said so by ICMP, or nobody said anything), with its reason. Silent ports are asked again, at
+Each port is open (it accepted), closed (the host refused by a reset) or filtered (a firewall
+or router said so by ICMP, or nobody said anything), with its reason. Silent ports are asked again, at
 most --attempts times; a third time only if the second heard anything at all.
 
 Loopback, private and special-purpose addresses are scanned as fast as this machine bears.
 Public ones get at most 1,000 probes a second and 100 connections at once to each host, unless
 --rate and --concurrency say otherwise.
+
+SIGUSR1 prints how far it is. NO_COLOR in the environment keeps colours off a terminal.
 
 Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not be resolved;
 2 misused; 130 interrupted.`,
@@ -90,21 +92,21 @@ Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not 
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&s.hosts, "host", nil, "scan this `TARGET`; may be repeated")
-	f.StringVarP(&s.ports, "ports", "p", "top:100", "`PORTS`: 80,22,443  1-1024  http  top:N  - or all")
-	f.StringVar(&s.excludePorts, "exclude-ports", "", "`PORTS` not to scan on any host")
+	f.StringVarP(&s.ports, "ports", "p", "top:100", "scan these `PORTS`: 80,22,443  1-1024  http  top:N  - or all")
+	f.StringVar(&s.excludePorts, "exclude-ports", "", "do not scan these `PORTS` on any host")
 	f.StringArrayVar(&s.files, "targets", nil, "read targets from `FILE`, - for standard input; may be repeated")
-	f.StringArrayVar(&s.exclude, "exclude", nil, "`TARGETS` not to scan, with commas between; may be repeated")
+	f.StringArrayVar(&s.exclude, "exclude", nil, "do not scan these `TARGETS`, with commas between; may be repeated")
 	f.BoolVar(&s.all, "all-addresses", false, "scan every address of a name, not the first only")
 	f.BoolVarP(&s.only4, "ipv4", "4", false, "IPv4 only")
 	f.BoolVarP(&s.only6, "ipv6", "6", false, "IPv6 only")
-	f.Var(seconds{&s.timeout, time.Microsecond}, "timeout", "for one attempt")
-	f.Uint8Var(&s.attempts, "attempts", 4, "`N` times at most a silent port is asked")
-	f.IntVar(&s.concurrency, "concurrency", 0, "`N` connections at once at most (default: what this machine bears)")
-	f.Float64Var(&s.rate, "rate", 0, "`N` probes a second at most (default: no limit but for public addresses)")
-	f.Uint64Var(&s.seed, "seed", 0, "`N` that fixes the order of probing (default: drawn)")
+	f.Var(seconds{&s.timeout, time.Microsecond}, "timeout", "wait so long for an answer, at each attempt")
+	f.Uint8Var(&s.attempts, "attempts", 4, "ask a silent port at most `N` times")
+	f.IntVar(&s.concurrency, "concurrency", 0, "at most `N` connections at once (default: what this machine bears)")
+	f.Float64Var(&s.rate, "rate", 0, "at most `N` probes a second (default: no limit, but for public addresses)")
+	f.Uint64Var(&s.seed, "seed", 0, "probe in the order that `N` fixes (default: drawn)")
 	f.StringVar(&s.iface, "interface", "", "leave by the interface `NAME` only (Linux)")
-	f.StringArrayVar(&s.sources, "source", nil, "come from `ADDR`, one of this machine's; once for IPv4 and once for IPv6")
-	f.VarP(&s.out, "output", "o", "text or json, to standard output or a file; may be repeated")
+	f.StringArrayVar(&s.sources, "source", nil, "come from `ADDR`, one of this machine's; may be given once for each family")
+	f.VarP(&s.out, "output", "o", "write text or json, to standard output or to a file; may be repeated (default text)")
 	f.BoolVar(&s.openOnly, "open", false, "show open ports only")
 	return cmd
 }

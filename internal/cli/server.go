@@ -21,12 +21,13 @@ type serverFlags struct {
 
 func (f *serverFlags) add(cmd *cobra.Command, idle time.Duration) {
 	flags := cmd.Flags()
+	flags.SortFlags = false
 	flags.BoolVar(&f.tcp, "tcp", false, "TCP only")
-	flags.BoolVar(&f.udp, "udp", false, "UDP only")
-	flags.IntVar(&f.limits.MaxConns, "max-conns", 0, "TCP connections at the same time; who comes on top is closed at once (0: no limit)")
+	flags.BoolVarP(&f.udp, "udp", "u", false, "UDP only")
+	flags.IntVar(&f.limits.MaxConns, "max-conns", 0, "at most `N` TCP connections at the same time; further ones are closed at once (0: no limit)")
 	f.limits.IdleTimeout, f.limits.Grace = idle, 5*time.Second
-	flags.Var(seconds{&f.limits.IdleTimeout, 0}, "idle-timeout", "end a TCP connection on which nothing moves for so long (0: never)")
-	flags.Var(seconds{&f.limits.Grace, 0}, "grace", "how long TCP connections have to end after Ctrl-C")
+	flags.Var(seconds{&f.limits.IdleTimeout, 0}, "idle-timeout", "end a TCP connection on which nothing moves for so long; 0: never")
+	flags.Var(seconds{&f.limits.Grace, 0}, "grace", "give TCP connections so long to end after Ctrl-C or SIGTERM")
 }
 
 // protocols returns which of TCP and UDP are wanted: both when neither is named.

@@ -40,7 +40,7 @@ type talker struct {
 func (a *app) talkCommand() *cobra.Command {
 	t := &talker{app: a}
 	cmd := &cobra.Command{
-		Use:   "talk HOST PORT | HOST:PORT",
+		Use:   "talk [flags] HOST PORT | HOST:PORT",
 		Short: "Talk to a server over TCP or UDP",
 		Long: `Talk to a server over TCP, or over UDP with --udp.
 
@@ -67,17 +67,18 @@ out, 5 a limit of this machine, 128 and its number for a signal (Ctrl-C: 130).`,
 		DisableFlagsInUseLine: true,
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&t.udp, "udp", "u", false, "talk over UDP: a datagram for each line")
+	f.SortFlags = false
+	f.BoolVarP(&t.udp, "udp", "u", false, "talk over UDP: each line is a datagram")
 	f.BoolVar(&t.one, "one", false, "with --udp: the whole input is one datagram")
 	f.BoolVar(&t.hex, "hex", false, "show what the peer says in hexadecimal")
 	f.BoolVar(&t.crlf, "crlf", false, "lines sent end in CR LF")
 	f.BoolVar(&t.raw, "raw", false, "do not escape the peer's bytes on a terminal")
-	f.BoolVarP(&t.only4, "ipv4", "4", false, "IPv4 addresses only")
-	f.BoolVarP(&t.only6, "ipv6", "6", false, "IPv6 addresses only")
-	f.StringVar(&t.source, "source", "", "talk from `ADDR[:PORT]`")
+	f.BoolVarP(&t.only4, "ipv4", "4", false, "IPv4 only")
+	f.BoolVarP(&t.only6, "ipv6", "6", false, "IPv6 only")
+	f.StringVar(&t.source, "source", "", "come from `ADDR[:PORT]`, one of this machine's")
 	t.timeout = talk.DefaultTimeout
-	f.Var(seconds{&t.timeout, time.Nanosecond}, "timeout", "for connecting, to each address")
-	f.Var(seconds{&t.wait, 0}, "wait", "for a silent peer after the end of the input (TCP: no limit, UDP: 1s)")
+	f.Var(seconds{&t.timeout, time.Nanosecond}, "timeout", "wait so long for a connection, at each address")
+	f.Var(seconds{&t.wait, 0}, "wait", "wait so long for a silent peer after the end of the input (default: TCP no limit, UDP 1s)")
 	return cmd
 }
 
@@ -305,6 +306,8 @@ func (t *talker) dialFailure(e *talk.DialError) error {
 	switch {
 	case !errors.Is(words, error(e)):
 		return failure(words, "leave --source out, and the system chooses")
+	case e.Met:
+		return &exitError{code: exitReset, err: words, hints: []string{"the service is there and does not want to talk: its limits or its access list may say why"}}
 	case e.Ending == sock.Reset && e.Addr.Addr().IsLoopback():
 		return failure(words, fmt.Sprintf("start a server there: sonde echo %v", e.Addr))
 	case e.Ending == sock.Reset:

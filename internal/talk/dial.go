@@ -27,6 +27,7 @@ type DialError struct {
 	Addr   netip.AddrPort
 	Ending sock.Ending // Reset: refused; TimedOut: no answer; Limit; else Failed
 	Self   bool        // refused: the connection was one to our own end
+	Met    bool        // reset, but by somebody who had accepted
 	Err    error
 }
 
@@ -35,8 +36,10 @@ func (e *DialError) Error() string {
 	switch {
 	case e.Self:
 		return fmt.Sprintf("connection refused by %v: nobody listens there; what answered was our own end of the connection", e.Addr)
+	case e.Met:
+		return fmt.Sprintf("%v accepted the connection and reset it at once (RST)", e.Addr)
 	case e.Ending == sock.Reset:
-		return fmt.Sprintf("connection refused by %v: a host is there, nobody listens on this port", e.Addr)
+		return fmt.Sprintf("connection refused by %v: nobody listens on this port, or a firewall says so", e.Addr)
 	case e.Ending == sock.TimedOut:
 		return fmt.Sprintf("no answer from %v: %v", e.Addr, e.Err)
 	}
@@ -100,7 +103,8 @@ func (d Dialer) dial(ctx context.Context, proto probe.Proto, addr netip.AddrPort
 }
 
 func dialError(addr netip.AddrPort, err error, timeout time.Duration) *DialError {
-	e := &DialError{Addr: addr, Ending: sock.EndingOf(err), Err: err}
+	// Only what was connected can be reset; a SYN is refused.
+	e := &DialError{Addr: addr, Ending: sock.EndingOf(err), Met: errors.Is(err, sock.ErrReset), Err: err}
 	var network net.Error
 	if errors.As(err, &network) && network.Timeout() {
 		e.Ending, e.Err = sock.TimedOut, fmt.Errorf("no reply to our SYN within %v", timeout)

@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	maxLoops    = 2                // one a core; more made no scan faster
-	firstWindow = 256              // in flight at the start, in each loop
-	idleTime    = time.Millisecond // a loop that had to wait so long could have had more in flight
-	kernelRetry = time.Second      // when the kernel sends a SYN again by itself (tcp(7), RFC 6298 section 2.1)
+	maxLoops    = 2                      // one a core; more made no scan faster
+	firstWindow = 256                    // in flight at the start, in each loop
+	growTime    = 100 * time.Millisecond // how often it is asked whether the window holds the scan up
+	kernelRetry = time.Second            // when the kernel sends a SYN again by itself (tcp(7), RFC 6298 section 2.1)
 )
 
 // Probe implements scan.Prober.
@@ -51,8 +51,9 @@ type loop struct {
 
 	window, ceiling, limit int // in flight at most: now, until a shortage is over, ever
 	inFlight               int
-	grow                   bool     // the window held the loop up: each flight that ends makes room for one more
-	flights                []flight // by descriptor
+	measured               time.Time     // when it was last asked whether the window holds the loop up
+	held                   time.Duration // how long the loop has waited since with its window full
+	flights                []flight      // by descriptor
 	expiries               []expiry
 	waiting                []probe.Probe // taken, not yet sent
 	hosts                  hostLimits
@@ -95,6 +96,7 @@ func (s *shared) loop(ctx context.Context, due probe.Due, window int) error {
 	defer pump.Wait()
 	defer l.feed.close()
 	defer cancel()
+	l.measured = time.Now()
 	return l.run(ctx)
 }
 
@@ -121,23 +123,34 @@ func (l *loop) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// gather waits for sockets and takes in all that have an outcome. Whether it had to wait with a full
-// window decides if the window grows: where answers come faster than they can be taken in, more
-// in flight would only cost memory and time.
+// gather waits for sockets and takes in all that have an outcome.
 func (l *loop) gather(fds []int, now time.Time, wait time.Duration) ([]int, error) {
 	full := l.inFlight >= l.window
-	for waited := wait == 0; ; waited, wait = true, 0 {
-		fds, more, err := l.dialer.Wait(fds[:0], wait)
-		if err != nil {
-			return fds, err
-		}
-		if !waited {
-			l.grow = full && time.Since(now) > idleTime
-		}
+	if full && l.window < l.ceiling && (wait < 0 || wait > growTime) {
+		wait = growTime
+	}
+	fds, more, err := l.dialer.Wait(fds[:0], wait)
+	l.measure(now, time.Now(), full)
+	l.land(fds)
+	for err == nil && more {
+		fds, more, err = l.dialer.Wait(fds[:0], 0)
 		l.land(fds)
-		if !more {
-			return fds, nil
+	}
+	return fds, err
+}
+
+// measure doubles the window when the loop spent most of its time waiting with it full. Where
+// answers come as fast as they can be taken in, more in flight would only cost memory; that
+// nobody answers says nothing against more.
+func (l *loop) measure(before, after time.Time, full bool) {
+	if full {
+		l.held += after.Sub(before)
+	}
+	if period := after.Sub(l.measured); period >= growTime {
+		if l.held > period/2 {
+			l.window = min(2*l.window, l.ceiling)
 		}
+		l.measured, l.held = after, 0
 	}
 }
 
@@ -252,17 +265,13 @@ func (l *loop) expire(now time.Time) {
 	l.expiries = l.expiries[n:]
 }
 
-// grounded makes room for another flight, and for one more if the window held the loop up.
+// grounded makes room for another flight.
 func (l *loop) grounded(fd int) {
 	l.flights[fd].live = false
 	l.inFlight--
 	if l.ceiling < l.limit && l.shortSince.IsZero() {
 		l.ceiling++
 	}
-	if l.grow {
-		l.window++
-	}
-	l.window = min(l.window, l.ceiling)
 }
 
 // leave lets another probe go to the host of one that ended.

@@ -1,0 +1,95 @@
+package main
+
+// A section is what a manual page says beside the command's own help.
+type section struct {
+	title   string
+	prose   string // paragraphs, parted by empty lines
+	entries []entry
+}
+
+// sections are those of each command, in the order in which they are written.
+var sections = map[string][]section{
+	"sonde":  {commonExits, commonSignals, environment, commonFiles},
+	"scan":   {scanOutput, scanExits, scanSignals, environment, scanFiles},
+	"talk":   {talkExits, talkSignals, resolverFiles},
+	"echo":   {serverOutput, serverExits, serverSignals, resolverFiles},
+	"listen": {serverOutput, serverExits, serverSignals, resolverFiles},
+}
+
+var commonExits = section{"EXIT STATUS", "", []entry{
+	{"0", "Done."},
+	{"1", "Failed; a line on standard error says what, and often what to do next."},
+	{"2", "Misused: an argument or an option that makes no sense. Nothing was sent."},
+	{"3, 4, 5", "How a conversation ended: see sonde-talk(1)."},
+	{"130", "Interrupted."},
+}}
+
+var commonSignals = section{"SIGNALS", "", []entry{
+	{"SIGINT, SIGTERM", "End the command: what was found is told, connections may finish. A second one ends it at once."},
+	{"SIGUSR1", "Has sonde-scan(1) tell how far it is."},
+}}
+
+var environment = section{"ENVIRONMENT", "", []entry{
+	{"NO_COLOR", "If it is set, and not empty, nothing is coloured. Without it colours are used on a terminal only."},
+}}
+
+var commonFiles = section{"FILES", "Sonde has no configuration file and keeps none of its own.", resolverFiles.entries}
+
+var resolverFiles = section{"FILES", "", []entry{
+	{"/etc/hosts, /etc/resolv.conf, /etc/nsswitch.conf", "Say how names are resolved."},
+}}
+
+var scanOutput = section{"OUTPUT", `
+Results go to standard output, or to the files that --output names. Progress, notes, warnings and errors go to standard error. A progress line is shown only on a terminal, and only when the scan lasts.
+
+The text report has a table for each host. Ports that many have the same to say are summed up under it, but for open ones; -v shows each. The reason of a port is one of these:`, []entry{
+	{"syn-ack", "open: the connection was made."},
+	{"conn-refused", "closed: the host answered with a reset."},
+	{"no-response", "filtered: nobody said anything, however often it was asked."},
+	{"port-unreach, host-unreach, net-unreach, proto-unreach, admin-prohibited, host-prohibited, net-prohibited, time-exceeded",
+		"filtered: an ICMP error came back. Where another machine than the target sent it, that machine is named."},
+}}
+
+var scanExits = section{"EXIT STATUS", "", []entry{
+	{"0", "The scan ran to its end, whatever it found."},
+	{"1", "It failed, or a name could not be resolved, or ports could not be asked for a reason of this machine's."},
+	{"2", "Misused: an argument or an option that makes no sense. Nothing was sent."},
+	{"130", "Interrupted by SIGINT or SIGTERM; what was found is reported, and marked as incomplete."},
+}}
+
+var scanSignals = section{"SIGNALS", "", []entry{
+	{"SIGINT, SIGTERM", "End the scan at once, and report what was found. A second one kills."},
+	{"SIGUSR1", "Prints one line of status to standard error: percent asked, probes a second, ports that answered, ports open, time left."},
+}}
+
+var scanFiles = section{"FILES", "", append([]entry{
+	{"FILE.partial", "What --output FORMAT=FILE is written to until it is complete. Then it becomes FILE, which keeps what it was until that moment."},
+}, resolverFiles.entries...)}
+
+var talkExits = section{"EXIT STATUS", "", []entry{
+	{"0", "Ended by the peer's FIN or by us."},
+	{"1", "Failed: refused over TCP, no route, a name that could not be resolved."},
+	{"2", "Misused: an argument or an option that makes no sense. Nothing was sent."},
+	{"3", "Reset by the peer; over UDP, refused: ICMP said that nobody listens there."},
+	{"4", "Timed out: no connection within --timeout, or no reply within --wait."},
+	{"5", "A limit of this machine: descriptors, memory or ports. It says nothing of the peer."},
+	{"129, 130, 143", "Ended by SIGHUP, SIGINT (Ctrl-C) or SIGTERM: 128 and the signal's number."},
+}}
+
+var talkSignals = section{"SIGNALS", "", []entry{
+	{"SIGINT, SIGTERM, SIGHUP", "End the conversation. The terminal is given back as it was."},
+	{"SIGTSTP, SIGCONT", "On a terminal: stop and go on, the terminal given back meanwhile."},
+}}
+
+var serverOutput = section{"OUTPUT", `
+Each socket is one line on standard output when it is ready: "listening tcp 127.0.0.1:9999". What happens to connections is logged on standard error, where -q silences it and -v adds who connects.`, nil}
+
+var serverExits = section{"EXIT STATUS", "", []entry{
+	{"0", "Ended as it was told to: by a signal, --once or --count."},
+	{"1", "Failed: the address is in use, is not this machine's, or must not be listened on."},
+	{"2", "Misused: an argument or an option that makes no sense."},
+}}
+
+var serverSignals = section{"SIGNALS", "", []entry{
+	{"SIGINT, SIGTERM", "Accept no more. Connections have --grace to end; how many were cut is told. A second one kills."},
+}}
