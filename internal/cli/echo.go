@@ -68,35 +68,17 @@ func (a *app) echo(cmd *cobra.Command, f echoFlags, args []string) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	addr, err := serverAddr(args, echoPort)
-	if err != nil {
-		return err
-	}
-	log := &serverLog{app: a, limits: f.limits}
-	ctx, done := log.untilStopped(cmd.Context())
-	defer done()
-	tcp, udp := f.protocols()
-	sockets, err := a.bind(ctx, cmd, addr, tcp, udp)
-	if err != nil {
-		return err
-	}
-	defer sockets.Close()
-	err = eachSocket(sockets, func(proto probe.Proto, local netip.AddrPort) error {
-		_, err := fmt.Fprintf(a.out, "listening %v %v\n", proto, local)
-		return err
+	return a.serveOn(cmd, &f.serverFlags, args, echoPort, func(ctx context.Context, log *serverLog, sockets *serve.Sockets) error {
+		err := eachSocket(sockets, func(proto probe.Proto, local netip.AddrPort) error {
+			_, err := fmt.Fprintf(a.out, "listening %v %v\n", proto, local)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		server := &echo.Server{Limits: f.limits, Event: log.event, AllowLowPorts: f.lowPorts, RatePerNet: f.ratePerNet, Dropped: a.dropped}
+		return serveEcho(ctx, server, sockets, a.echoed)
 	})
-	if err != nil {
-		return err
-	}
-	server := &echo.Server{Limits: f.limits, Event: log.event, AllowLowPorts: f.lowPorts, RatePerNet: f.ratePerNet, Dropped: a.dropped}
-	return serveEcho(ctx, server, sockets, a.echoed)
-}
-
-func serverAddr(args []string, port uint16) (bindAddr, error) {
-	if len(args) == 0 {
-		return parseBind("", port)
-	}
-	return parseBind(args[0], port)
 }
 
 // eachSocket calls tell for each, until it fails.

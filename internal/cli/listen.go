@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -92,28 +93,17 @@ func (a *app) listen(cmd *cobra.Command, f listenFlags, args []string) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	addr, err := serverAddr(args, listenPort)
-	if err != nil {
+	return a.serveOn(cmd, &f.serverFlags, args, listenPort, func(ctx context.Context, log *serverLog, sockets *serve.Sockets) error {
+		server := listen.Server{Limits: f.limits, Sink: a.sink(f), Raw: f.raw, Count: f.count, Event: log.event, Missed: a.missed}
+		err := eachSocket(sockets, server.Sink.Listening)
+		if err == nil {
+			err = server.Serve(ctx, sockets.TCP, packetConns(sockets))
+		}
+		if errors.Is(err, syscall.EPIPE) {
+			return nil // the reader of stdout has had enough
+		}
 		return err
-	}
-	log := &serverLog{app: a, limits: f.limits}
-	ctx, done := log.untilStopped(cmd.Context())
-	defer done()
-	tcp, udp := f.protocols()
-	sockets, err := a.bind(ctx, cmd, addr, tcp, udp)
-	if err != nil {
-		return err
-	}
-	defer sockets.Close()
-	server := listen.Server{Limits: f.limits, Sink: a.sink(f), Raw: f.raw, Count: f.count, Event: log.event, Missed: a.missed}
-	err = eachSocket(sockets, server.Sink.Listening)
-	if err == nil {
-		err = server.Serve(ctx, sockets.TCP, packetConns(sockets))
-	}
-	if errors.Is(err, syscall.EPIPE) {
-		return nil // the reader of stdout has had enough
-	}
-	return err
+	})
 }
 
 func packetConns(s *serve.Sockets) (cs []listen.Conn) {

@@ -42,6 +42,31 @@ func (f *serverFlags) check() error {
 	return nil
 }
 
+// serveOn binds what the flags and ADDR say, serves until a signal ends it, and closes what it bound.
+func (a *app) serveOn(cmd *cobra.Command, f *serverFlags, args []string, port uint16, run func(context.Context, *serverLog, *serve.Sockets) error) error {
+	addr, err := serverAddr(args, port)
+	if err != nil {
+		return err
+	}
+	log := &serverLog{app: a, limits: f.limits}
+	ctx, done := log.untilStopped(cmd.Context())
+	defer done()
+	tcp, udp := f.protocols()
+	sockets, err := a.bind(ctx, cmd, addr, tcp, udp)
+	if err != nil {
+		return err
+	}
+	defer sockets.Close()
+	return run(ctx, log, sockets)
+}
+
+func serverAddr(args []string, port uint16) (bindAddr, error) {
+	if len(args) == 0 {
+		return parseBind("", port)
+	}
+	return parseBind(args[0], port)
+}
+
 // atMostOneAddr refuses a second ADDR.
 func atMostOneAddr(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
