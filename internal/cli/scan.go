@@ -32,10 +32,10 @@ const (
 	publicPerHost = 100
 )
 
-// A span of a scan is written and forgotten when it is over, so it is as large as memory bears, and, when
-// the rate is limited, as small as patience does.
+// A span of a scan is written and forgotten when it is over. The larger it is, the less often its last
+// silent ports are waited for alone; the smaller, the sooner it is on the screen, and gone from memory.
 const (
-	largestSpan  = 1 << 22
+	largestSpan  = 1 << 19
 	smallestSpan = 1 << 16
 	spanTime     = time.Minute
 )
