@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -72,6 +73,11 @@ func (a *app) exit(err error) int {
 // flagError words pflag's refusals and suggests the nearest flag that exists.
 func flagError(cmd *cobra.Command, err error) error {
 	hint := fmt.Sprintf("see '%s --help'", cmd.CommandPath())
+	var number *strconv.NumError
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) && errors.As(err, &number) {
+		return misuse(fmt.Errorf("--%s %s: this is no number that can stand there", invalid.GetFlag().Name, invalid.GetValue()), hint)
+	}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
 		var names []string

@@ -29,7 +29,10 @@ func (s seconds) Set(text string) error {
 	if err != nil {
 		return fmt.Errorf("%q is no length of time; write 2 (seconds), 0.5 or 500ms", text)
 	}
-	if d < s.min || d <= 0 && s.min > 0 {
+	switch {
+	case d < 0 && s.min == 0:
+		return fmt.Errorf("%s is less than 0", text)
+	case d < s.min:
 		return fmt.Errorf("%s is too short; it must be more than 0", text)
 	}
 	*s.value = d

@@ -28,6 +28,9 @@ func (o *outputs) Set(text string) error {
 	if toFile && file == "" {
 		return fmt.Errorf("%q names no file", text)
 	}
+	if file == "-" {
+		text = format // standard output, as elsewhere
+	}
 	o.specs = append(o.specs, text)
 	return nil
 }
@@ -56,12 +59,23 @@ func createPartial(name string) (*partialFile, error) {
 		}
 		return &partialFile{File: f, name: name, whole: true}, nil
 	}
-	f, err := os.Create(name + ".partial")
+	f, err := os.OpenFile(name+partialSuffix, os.O_WRONLY|os.O_CREATE, 0o666)
 	if err != nil {
+		return nil, fmt.Errorf("cannot write: %w", err)
+	}
+	// What an earlier run left behind is overwritten; what another run is writing now is not.
+	if err := lock(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("cannot write %s: another output goes to it now", name)
+	}
+	if err := f.Truncate(0); err != nil {
+		_ = f.Close()
 		return nil, fmt.Errorf("cannot write: %w", err)
 	}
 	return &partialFile{File: f, name: name}, nil
 }
+
+const partialSuffix = ".partial"
 
 // isDevice reports whether a name is the system's: /dev/stdout may lead to an ordinary file, and still
 // nothing may be put in its place.
@@ -142,22 +156,37 @@ func (t *tee) span(s *scan.Summary) error {
 	return t.each(func(out *output) error { return out.Span(s) })
 }
 
-// close ends the reports and gives the files their names. A file that could not be written to
-// its end stays FILE.partial.
-func (t *tee) close(total scan.Summary) error {
+// close ends the reports, and gives the files their names if they are whole. What could not be
+// written to its end, or came of a scan that did not run to its end, stays FILE.partial.
+func (t *tee) close(total scan.Summary, whole bool) error {
 	err := t.each(func(out *output) error { return out.Close(total) })
 	for _, out := range t.outputs {
-		if out.failed && out.file != nil {
-			_ = out.file.Close()
+		if out.file == nil {
+			continue
+		}
+		finish := out.file.finish
+		if out.failed || !whole {
+			finish = out.file.Close
+		}
+		if ferr := finish(); err == nil {
+			err = ferr
 		}
 	}
-	ferr := t.each(func(out *output) error {
-		if out.file == nil {
-			return nil
+	return err
+}
+
+// leftPartial names the files that stayed partial, for a user to find them.
+func (t *tee) leftPartial() string {
+	var names []string
+	for _, out := range t.outputs {
+		if out.file != nil && !out.file.whole {
+			names = append(names, out.file.Name())
 		}
-		return out.file.finish()
-	})
-	return errors.Join(err, ferr)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; it is in " + strings.Join(names, ", ")
 }
 
 // each does something with every report that has not failed, and returns the first error.

@@ -32,16 +32,18 @@ func (f family) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hostname %s could not be resolved: %w", name, dnsReason(err))
 	}
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+	return f.choose(name, addrs)
+}
+
+// choose is what lookUp makes of the addresses of a name.
+func (f family) choose(name string, addrs []netip.Addr) ([]netip.Addr, error) {
 	var allowed []netip.Addr
 	for _, a := range addrs {
-		if f.allows(a) && !slices.Contains(allowed, a) {
+		if a = a.Unmap(); f.allows(a) && !slices.Contains(allowed, a) {
 			allowed = append(allowed, a)
 		}
 	}
+	slices.SortStableFunc(allowed, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
 	if len(allowed) == 0 {
 		return nil, fmt.Errorf("hostname %s has no %s address", name, f)
 	}

@@ -76,10 +76,11 @@ Loopback, private and special-purpose addresses are scanned as fast as this mach
 Public ones get at most 1,000 probes a second and 100 connections at once to each host, unless
 --rate and --concurrency say otherwise.
 
+An output FILE has its name when it is whole; until then, and after an interruption, it is FILE.partial.
 SIGUSR1 prints how far it is. NO_COLOR in the environment keeps colours off a terminal.
 
 Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not be resolved;
-2 misused; 130 interrupted.`,
+2 misused; 128 and its number for a signal (Ctrl-C: 130).`,
 		Example: `  sonde scan --host localhost --ports 22,80,443
   sonde scan 192.0.2.0/24 -p top:20 --open
   sonde scan db.example:5432 web.example:80,443 -o json=scan.json -o text`,
@@ -92,8 +93,8 @@ Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not 
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&s.hosts, "host", nil, "scan this `TARGET`; may be repeated")
-	f.StringVarP(&s.ports, "ports", "p", "top:100", "scan these `PORTS`: 80,22,443  1-1024  http  top:N  - or all")
-	f.StringVar(&s.excludePorts, "exclude-ports", "", "do not scan these `PORTS` on any host")
+	f.StringArrayVarP(&s.ports, "ports", "p", nil, "scan these `PORTS`: 80,22,443  1-1024  http  top:N  - or all; may be repeated (default top:100)")
+	f.StringArrayVar(&s.excludePorts, "exclude-ports", nil, "do not scan these `PORTS` on any host; may be repeated")
 	f.StringArrayVar(&s.files, "targets", nil, "read targets from `FILE`, - for standard input; may be repeated")
 	f.StringArrayVar(&s.exclude, "exclude", nil, "do not scan these `TARGETS`, with commas between; may be repeated")
 	f.BoolVar(&s.all, "all-addresses", false, "scan every address of a name, not the first only")
@@ -116,14 +117,20 @@ func (s *scanner) run(given func(flag string) bool) error {
 	if err := s.check(given); err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGPIPE) // a reader of ours that goes away is an error of the write, not our death
-	ctx, stop := untilSignal(context.Background())
-	defer stop()
-	found, err := s.find(ctx, s.in)
-	if errors.Is(err, errInterrupted) {
-		return exitWith(exitInterrupted)
-	}
+	specs, err := s.specs(s.in) // before signals are ours: reading what is typed ends by Ctrl-C as anywhere
 	if err != nil {
+		return err
+	}
+	signal.Ignore(syscall.SIGPIPE) // a reader of ours that goes away is an error of the write, not our death
+	ctx, stop := endedBySignal(context.Background())
+	defer stop()
+	waiting := time.AfterFunc(dialNotice, func() { s.note("still resolving names") })
+	found, err := s.find(ctx, specs)
+	waiting.Stop()
+	if err != nil {
+		return signalOr(context.Cause(ctx), err)
+	}
+	if err := s.checkFamilies(found); err != nil {
 		return err
 	}
 	for _, err := range found.unresolved {
@@ -157,10 +164,15 @@ func (s *scanner) check(given func(flag string) bool) error {
 		return misuse(errors.New("--attempts must be at least 1"))
 	case s.concurrency < 0 || s.concurrency == 0 && given("concurrency"):
 		return misuse(errors.New("--concurrency must be at least 1"))
-	case given("rate") && !(s.rate > 0 && s.rate <= 1e9):
+	case given("rate") && !(s.rate > 0):
 		return misuse(errors.New("--rate must be more than 0"), "leave it out for no limit")
+	case s.rate > 1e9:
+		return misuse(errors.New("--rate must be at most 1,000,000,000"), "leave it out for no limit")
 	}
 	if s.iface != "" {
+		if runtime.GOOS != "linux" {
+			return misuse(errors.New("--interface needs Linux"), "name the interface's address with --source")
+		}
 		if err := checkInterface(s.iface); err != nil {
 			return err
 		}
@@ -169,9 +181,6 @@ func (s *scanner) check(given func(flag string) bool) error {
 }
 
 func checkInterface(name string) error {
-	if runtime.GOOS != "linux" {
-		return misuse(errors.New("--interface needs Linux"), "name the interface's address with --source")
-	}
 	if _, err := net.InterfaceByName(name); err == nil {
 		return nil
 	}
@@ -208,6 +217,26 @@ func (s *scanner) checkSources() error {
 			return misuse(fmt.Errorf("--source %s and %s are of one family", *slot, a), "give one for IPv4 and one for IPv6")
 		}
 		*slot = a
+	}
+	return nil
+}
+
+// checkFamilies refuses a --source that some target cannot be reached from.
+func (s *scanner) checkFamilies(f *found) error {
+	if len(s.sources) == 0 {
+		return nil
+	}
+	for _, space := range []target.Space{f.local, f.public} {
+		if space.Len() == 0 {
+			continue
+		}
+		// Addresses ascend, IPv4 first.
+		if first := space.Host(0); first.Is4() && !s.source4.IsValid() {
+			return misuse(fmt.Errorf("--source %s cannot reach %s", s.source6, first), "give an IPv4 source too, or scan IPv6 only with -6")
+		}
+		if last := space.Host(space.Hosts() - 1); last.Is6() && !s.source6.IsValid() {
+			return misuse(fmt.Errorf("--source %s cannot reach %s", s.source4, last), "give an IPv6 source too, or scan IPv4 only with -4")
+		}
 	}
 	return nil
 }
@@ -321,19 +350,20 @@ func (st *stage) run(ctx context.Context, out *tee, meter *scan.Meter, total *sc
 // finish closes the outputs and gives the scan's ending its exit code.
 func (s *scanner) finish(out *tee, total scan.Summary, err error) error {
 	total.Complete = total.Complete && err == nil && total.Undecided == 0
-	if cerr := out.close(total); err == nil {
+	var sig signalError
+	if cerr := out.close(total, err == nil); err == nil {
 		err = cerr
 	}
 	switch {
 	case errors.Is(err, sock.ErrBrokenPipe):
 		return nil // the reader has had enough
-	case errors.Is(err, errInterrupted):
-		s.note("interrupted: this is what was found until then")
-		return exitWith(exitInterrupted)
+	case errors.As(err, &sig):
+		s.note("%v: this is what was found until then%s", sig, out.leftPartial())
+		return exitWith(128 + int(sig))
 	case err != nil:
 		return failure(err)
 	case total.LocalErr != nil && total.Undecided > 0:
-		return failure(fmt.Errorf("%d ports could not be asked: %w", total.Undecided, total.LocalErr),
+		return failure(fmt.Errorf("%s could not be asked: %w", quantity(total.Undecided, "port"), total.LocalErr),
 			"this says nothing of the target: look at this machine's routes, addresses and firewall ('ip route get ADDRESS')")
 	}
 	return nil

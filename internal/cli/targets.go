@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -27,8 +28,8 @@ type selection struct {
 	hosts        []string // positional, and --host
 	files        []string // --targets
 	exclude      []string
-	ports        string
-	excludePorts string
+	ports        []string // none: the hundred commonest
+	excludePorts []string
 	all          bool // every address of a name
 	family
 }
@@ -44,13 +45,9 @@ type found struct {
 	unscanned     []string
 }
 
-// find reads and resolves a selection. What is wrong with it is misuse; names that cannot be
-// resolved are not: the others go on.
-func (s *selection) find(ctx context.Context, in io.Reader) (*found, error) {
-	specs, err := s.specs(in)
-	if err != nil {
-		return nil, err
-	}
+// find resolves what specs read. What is wrong with a selection is misuse; a name that cannot be
+// resolved is not: the others go on.
+func (s *selection) find(ctx context.Context, specs []target.Spec) (*found, error) {
 	ports, err := s.defaultPorts()
 	if err != nil {
 		return nil, err
@@ -60,10 +57,11 @@ func (s *selection) find(ctx context.Context, in io.Reader) (*found, error) {
 		return nil, err
 	}
 	f := &found{names: map[netip.Addr]string{}}
-	resolved, err := s.resolve(ctx, specs, f)
+	answers, err := s.lookUpAll(ctx, specs)
 	if err != nil {
 		return nil, err
 	}
+	resolved := s.place(specs, answers, f)
 	excluded, err := s.excluded(ctx)
 	if err != nil {
 		return nil, err
@@ -86,7 +84,7 @@ func (s *selection) specs(in io.Reader) ([]target.Spec, error) {
 	for _, text := range s.hosts {
 		spec, err := target.ParseTarget(text, services{})
 		if err != nil {
-			return nil, badTarget(err)
+			return nil, badTarget(text, err)
 		}
 		specs = append(specs, spec)
 	}
@@ -101,11 +99,29 @@ func (s *selection) specs(in io.Reader) ([]target.Spec, error) {
 		return nil, misuse(errors.New("no target given"), "name one: sonde scan localhost, or sonde scan --host 192.0.2.1 --ports 22,80,443")
 	}
 	for _, spec := range specs {
-		if spec.Name == "" && !s.allows(spec.First) {
-			return nil, misuse(fmt.Errorf("target %q is no %s address, and no other is allowed", spec.Text, s.family), "leave out -4 or -6 to scan both families")
+		if err := s.checkAddress(spec); err != nil {
+			return nil, err
 		}
 	}
 	return specs, nil
+}
+
+// checkAddress refuses an address that cannot be scanned as it is written.
+func (s *selection) checkAddress(spec target.Spec) error {
+	a := spec.First
+	switch {
+	case spec.Name != "":
+		return nil
+	case !s.allows(a):
+		return misuse(fmt.Errorf("target %q is no %s address, and no other is allowed", spec.Text, s.family), "leave out -4 or -6 to scan both families")
+	case a.Is6() && a.IsLinkLocalUnicast() && a.Zone() == "":
+		return misuse(fmt.Errorf("target %q is link-local and needs its interface", spec.Text), fmt.Sprintf("write %s%%eth0", a))
+	case a.Zone() != "":
+		if _, err := strconv.ParseUint(a.Zone(), 10, 32); err != nil {
+			return checkInterface(a.Zone())
+		}
+	}
+	return nil
 }
 
 // readTargets reads a file of targets: any number a line, # to the end of the line is a
@@ -126,7 +142,7 @@ func readTargets(name string, in io.Reader) ([]target.Spec, error) {
 		for word := range strings.FieldsSeq(text) {
 			spec, err := target.ParseTarget(word, services{})
 			if err != nil {
-				return nil, badTarget(fmt.Errorf("%s:%d: %w", name, n, err))
+				return nil, badTarget(word, fmt.Errorf("%s:%d: %w", name, n, err))
 			}
 			specs = append(specs, spec)
 		}
@@ -140,9 +156,18 @@ func readTargets(name string, in io.Reader) ([]target.Spec, error) {
 	return specs, nil
 }
 
-func badTarget(err error) error {
-	if hint, ok := serviceHint(err); ok {
+func badTarget(text string, err error) error {
+	hint, ok := serviceHint(err)
+	_, notNumber := strconv.Atoi(text)
+	switch {
+	case strings.Contains(text, "://"):
+		return misuse(err, "leave out what is not the host: sonde scan example.com:443")
+	case ok:
 		return misuse(err, hint)
+	case notNumber == nil:
+		return misuse(err, "ports go behind -p: sonde scan localhost -p "+text)
+	case strings.Contains(text, ",") && !strings.Contains(text, ":"):
+		return misuse(err, "put blanks between targets, not commas")
 	}
 	return misuse(err, "targets are names, addresses, prefixes (192.0.2.0/24) and ranges (192.0.2.1-20), each with its own :PORTS if it has any")
 }
@@ -170,22 +195,36 @@ func parsePorts(list string) (target.Ports, error) {
 	return ports, misuse(err, "ports are numbers, ranges (1-1024), service names, top:N, or - for all")
 }
 
-func (s *selection) defaultPorts() (target.Ports, error) { return parsePorts(s.ports) }
-
-func (s *selection) portsLeftOut() (target.Ports, error) {
-	if s.excludePorts == "" {
-		return target.Ports{}, nil
+func (s *selection) defaultPorts() (target.Ports, error) {
+	if len(s.ports) == 0 {
+		return parsePorts("top:100")
 	}
-	return parsePorts(s.excludePorts)
+	return parseAllPorts(s.ports)
 }
 
-// resolve puts addresses in the place of names, each name asked for once, and notes in f
-// what the names are and which have no address.
-func (s *selection) resolve(ctx context.Context, specs []target.Spec, f *found) ([]target.Spec, error) {
-	type answer struct {
-		addrs []netip.Addr
-		err   error
+func (s *selection) portsLeftOut() (target.Ports, error) { return parseAllPorts(s.excludePorts) }
+
+// parseAllPorts returns the ports of any of the lists.
+func parseAllPorts(lists []string) (all target.Ports, err error) {
+	for _, list := range lists {
+		ports, err := parsePorts(list)
+		if err != nil {
+			return all, err
+		}
+		all = all.Union(ports)
 	}
+	return all, nil
+}
+
+// An answer is what came of looking a name up.
+type answer struct {
+	addrs []netip.Addr
+	err   error
+	told  bool // in found
+}
+
+// lookUpAll looks every name up once, several at a time.
+func (s *selection) lookUpAll(ctx context.Context, specs []target.Spec) (map[string]*answer, error) {
 	answers := map[string]*answer{}
 	var g errgroup.Group
 	g.SetLimit(lookUpsAtOnce)
@@ -204,16 +243,20 @@ func (s *selection) resolve(ctx context.Context, specs []target.Spec, f *found) 
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	var resolved []target.Spec
-	told := map[string]bool{}
+	return answers, nil
+}
+
+// place puts addresses in the place of names: the first of each, or all. It notes in f what the
+// names are, which have no address, and what is left out.
+func (s *selection) place(specs []target.Spec, answers map[string]*answer, f *found) (placed []target.Spec) {
 	for _, spec := range specs {
-		a := answers[spec.Name]
 		if spec.Name == "" {
-			resolved = append(resolved, spec)
+			placed = append(placed, spec)
 			continue
 		}
-		first := !told[spec.Name]
-		told[spec.Name] = true
+		a := answers[spec.Name]
+		first := !a.told
+		a.told = true
 		if a.err != nil {
 			if first {
 				f.unresolved = append(f.unresolved, a.err)
@@ -232,10 +275,10 @@ func (s *selection) resolve(ctx context.Context, specs []target.Spec, f *found) 
 				f.names[addr] = spec.Name
 			}
 			spec.First, spec.Last = addr, addr
-			resolved = append(resolved, spec)
+			placed = append(placed, spec)
 		}
 	}
-	return resolved, nil
+	return placed
 }
 
 func joinAddrs(addrs []netip.Addr) string {
@@ -254,7 +297,7 @@ func (s *selection) excluded(ctx context.Context) ([]target.Spec, error) {
 		for text := range strings.SplitSeq(list, ",") {
 			spec, err := target.ParseTarget(strings.TrimSpace(text), services{})
 			if err != nil {
-				return nil, badTarget(fmt.Errorf("--exclude: %w", err))
+				return nil, badTarget(text, fmt.Errorf("--exclude: %w", err))
 			}
 			if spec.Ports.Len() > 0 {
 				return nil, misuse(fmt.Errorf("--exclude %s: whole hosts are left out, not single ports", text), "--exclude-ports leaves ports out, of every host")

@@ -87,7 +87,9 @@ func (t *Text) Span(s *scan.Summary) error {
 	for h := range s.EachHost() {
 		rows := t.rows[h.Addr]
 		if foldSilent && len(rows) == 0 {
-			quiet.add(h)
+			if h.Undecided == 0 { // what was not asked to the end is in the line of totals
+				quiet.add(h)
+			}
 			continue
 		}
 		if err := t.host(h, rows); err != nil {
@@ -282,18 +284,14 @@ func elapsed(d time.Duration) string {
 
 // A hostList sums up the hosts that gave no answer at all.
 type hostList struct {
-	n         uint64
-	undecided uint64 // hosts that were not asked to the end
-	ranges    []addrRange
+	n      uint64
+	ranges []addrRange
 }
 
 type addrRange struct{ first, last netip.Addr }
 
 func (l *hostList) add(h scan.Host) {
 	l.n++
-	if h.Undecided > 0 {
-		l.undecided++
-	}
 	if n := len(l.ranges); n > 0 && l.ranges[n-1].last.Next() == h.Addr {
 		l.ranges[n-1].last = h.Addr
 		return
@@ -316,9 +314,6 @@ func (l *hostList) String() string {
 		if r.first != r.last {
 			b.WriteString("-" + r.last.String())
 		}
-	}
-	if l.undecided > 0 {
-		fmt.Fprintf(&b, "\n%s of them were not asked to the end", commas(l.undecided))
 	}
 	return b.String()
 }

@@ -102,8 +102,10 @@ func milliseconds(d time.Duration) int {
 // An Outcome is how a connect ended.
 type Outcome struct {
 	Local netip.AddrPort // of a connection: our side, without its zone
-	Err   error          // nil, or why there is no connection
-	ICMP  ICMPError      // what the network said, if Network
+	// RTT of a connection is the kernel's own measure of the handshake; 0 if its SYN was sent more than once.
+	RTT  time.Duration
+	Err  error     // nil, or why there is no connection
+	ICMP ICMPError // what the network said, if Network
 	// Network says that ICMP is valid; without it a refusal came as a TCP reset.
 	Network bool
 	// Ours says that nothing was sent: a limit, no route, or a refusal of this system.
@@ -161,11 +163,20 @@ func (d *Dialer) refusedWhileBusy(fd int, to netip.AddrPort) (o Outcome, done bo
 func outcome(fd int, to netip.AddrPort, err error) Outcome {
 	if err == nil {
 		local, lerr := localAddr(fd)
-		return Outcome{Local: local, Self: lerr == nil && local == netip.AddrPortFrom(to.Addr().WithZone(""), to.Port())}
+		return Outcome{Local: local, RTT: handshake(fd), Self: lerr == nil && local == netip.AddrPortFrom(to.Addr().WithZone(""), to.Port())}
 	}
 	o := Outcome{Err: os.NewSyscallError("connect", err)}
 	o.ICMP, o.Network = errorAbout(fd, to)
 	return o
+}
+
+// handshake returns how long a connection's SYN was on its way and back (tcp(7), TCP_INFO).
+func handshake(fd int) time.Duration {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.SOL_TCP, unix.TCP_INFO)
+	if err != nil || info.Total_retrans > 0 {
+		return 0
+	}
+	return time.Duration(info.Rtt) * time.Microsecond
 }
 
 // errorAbout takes off the socket's queue what the network said of a packet to to. What it

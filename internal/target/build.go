@@ -98,6 +98,9 @@ func (b *Builder) split(prefixes []string) (inside, outside Space, err error) {
 		if k > 0 && len(holding) > 0 && marks[excluded] == 0 {
 			if first, last, ok := between(edges[k-1], e); ok {
 				side := min(1, marks[apart])
+				if first.Zone() != "" && prefixes != nil {
+					side = 1 // a zone is for what is no farther than a link (RFC 4007)
+				}
 				pieces[side] = append(pieces[side], span{first: first, last: last, group: b.union(holding)})
 			}
 		}

@@ -299,8 +299,13 @@ func (l *loop) end(p probe.Probe, start time.Time, fd int, o sock.Outcome) {
 	now := time.Now()
 	r := l.judge(p, o)
 	r.Target, r.Method, r.Attempt, r.Time = p.Target, probe.Connect, p.Attempt, now
-	// Later, it may be a SYN sent again that was answered: the time says nothing then (RFC 6298 section 3, Karn).
-	if rtt := now.Sub(start); rtt < kernelRetry && r.State != probe.Unsent && r.Reason != probe.NoResponse {
+	// The kernel knows how long a handshake took; of a refusal there is only when we saw it. Later than a
+	// second it may be the answer to a SYN sent again, and says nothing (RFC 6298 section 3, Karn).
+	rtt := now.Sub(start)
+	switch {
+	case o.RTT > 0:
+		r.RTT = o.RTT
+	case rtt < kernelRetry && r.State != probe.Unsent && r.Reason != probe.NoResponse:
 		r.RTT = rtt
 	}
 	l.results = append(l.results, r)
