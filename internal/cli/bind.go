@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,8 +73,53 @@ func allDigits(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }
 
-// addrs returns the addresses to bind.
+// addrs returns the addresses to bind. A server's own address is one machine's.
 func (b bindAddr) addrs(ctx context.Context) ([]netip.Addr, error) {
+	addrs, err := b.lookUp(ctx)
+	for _, a := range addrs {
+		var kind string
+		switch {
+		case a.IsMulticast():
+			kind = "multicast"
+		case isBroadcast(a):
+			kind = "broadcast"
+		default:
+			continue
+		}
+		return nil, misuse(fmt.Errorf("%v is a %s address: no server has it for its own", a, kind),
+			fmt.Sprintf("listen on an address of this machine (%s), or on all of them: *:%d", ownAddresses(), b.port))
+	}
+	return addrs, err
+}
+
+// isBroadcast reports whether a is everybody's on all networks or on one of this machine's
+// (RFC 919). A network of /31 or /32 has no such address (RFC 3021).
+func isBroadcast(a netip.Addr) bool {
+	if !a.Is4() {
+		return false
+	}
+	if a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		return true
+	}
+	networks, _ := net.InterfaceAddrs() // without them, bind says what is wrong
+	for _, n := range networks {
+		p, err := netip.ParsePrefix(n.String())
+		if err == nil && p.Addr().Is4() && p.Bits() < 31 && a == lastOf(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastOf returns the last address of an IPv4 network.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().As4()
+	last := binary.BigEndian.Uint32(b[:]) | ^uint32(0)>>p.Bits()
+	binary.BigEndian.PutUint32(b[:], last)
+	return netip.AddrFrom4(b)
+}
+
+func (b bindAddr) lookUp(ctx context.Context) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(b.host); err == nil {
 		return []netip.Addr{a.Unmap()}, nil
 	}

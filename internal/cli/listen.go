@@ -33,7 +33,8 @@ func (a *app) listenCommand() *cobra.Command {
 
 Each datagram and each line of a TCP connection is one line with its sender; what a terminal
 would obey is escaped, and so nothing a peer sends can look like a line of another's. With
---raw the bytes alone go to stdout, exact.
+--raw the bytes alone go to stdout, exact, and what --count counts is datagrams and whole
+TCP connections.
 
 ADDR is HOST:PORT, HOST, PORT or :PORT; what is left out is localhost and 9998. On localhost
 both 127.0.0.1 and ::1 are listened on; *:PORT is every address of this machine. Port 0 takes
@@ -51,7 +52,7 @@ one ends it at once. Exit code 1: it could not listen; 2: misused.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&f.output, "output", "o", "text", "write text or json, one object a line: `FORMAT`")
 	flags.BoolVar(&f.raw, "raw", false, "write the bytes received and nothing else")
-	flags.IntVar(&f.count, "count", 0, "end after `N` messages: datagrams and lines, with --raw datagrams and reads (0: never)")
+	flags.IntVar(&f.count, "count", 0, "end after `N` messages: datagrams and lines, with --raw datagrams and TCP connections, each to its end (0: never)")
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sonde/internal/listen"
 	"sonde/internal/serve"
 	"sonde/internal/sock"
 )
@@ -98,7 +99,7 @@ func (l *serverLog) event(e serve.Event) {
 		}
 		l.note("tcp %v %s, %s in, %d out, %s", e.Peer, howEnded(e), quantity(e.In, "byte"), e.Out, logDuration(e.Duration))
 	case serve.Refused:
-		l.note("%s refused, the last from %v: --max-conns is %d", quantity(uint64(e.Count), "tcp connection"), e.Peer, l.limits.MaxConns)
+		l.note("%s closed at once, the last from %v: --max-conns is %d", quantity(uint64(e.Count), "tcp connection"), e.Peer, l.limits.MaxConns)
 	case serve.Trouble:
 		l.note("accepting failed %s, going on: %v", howOften(e.Count), e.Err)
 	}
@@ -111,6 +112,9 @@ func howEnded(e serve.Event) string {
 	case sock.ByUs:
 		if e.Cut {
 			return "cut by us, still busy when the grace ended"
+		}
+		if errors.Is(e.Err, listen.ErrEnough) {
+			return "closed by us, --count reached"
 		}
 		return "closed by us"
 	case sock.Reset:

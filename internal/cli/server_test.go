@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"sonde/internal/listen"
 	"sonde/internal/serve"
 	"sonde/internal/sock"
 )
@@ -39,15 +40,16 @@ func TestServerLog(t *testing.T) {
 	}
 	rest := ", 12 bytes in, 10 out, 1.2 s"
 	for want, e := range map[string]serve.Event{
-		"tcp 192.0.2.1:5000 closed by peer (FIN)" + rest:                            ended(serve.Event{Ending: sock.ByPeer}),
-		"tcp 192.0.2.1:5000 closed by us" + rest:                                    ended(serve.Event{Ending: sock.ByUs}),
-		"tcp 192.0.2.1:5000 cut by us, still busy when the grace ended" + rest:      ended(serve.Event{Ending: sock.ByUs, Cut: true}),
-		"tcp 192.0.2.1:5000 reset by peer (RST)" + rest:                             ended(serve.Event{Ending: sock.Reset}),
-		"tcp 192.0.2.1:5000 timed out (nothing came for 1m0s)" + rest:               ended(serve.Event{Ending: sock.TimedOut, Err: &serve.IdleError{For: time.Minute}}),
-		"tcp 192.0.2.1:5000 timed out (the peer answers no more)" + rest:            ended(serve.Event{Ending: sock.TimedOut, Err: syscall.ETIMEDOUT}),
-		"tcp 192.0.2.1:5000 failed (odd)" + rest:                                    ended(serve.Event{Ending: sock.Failed, Err: errors.New("odd")}),
-		"3 tcp connections refused, the last from 192.0.2.1:5000: --max-conns is 5": {Kind: serve.Refused, Count: 3, Peer: peer},
-		"accepting failed once, going on: odd":                                      {Kind: serve.Trouble, Count: 1, Err: errors.New("odd")},
+		"tcp 192.0.2.1:5000 closed by peer (FIN)" + rest:                                   ended(serve.Event{Ending: sock.ByPeer}),
+		"tcp 192.0.2.1:5000 closed by us" + rest:                                           ended(serve.Event{Ending: sock.ByUs}),
+		"tcp 192.0.2.1:5000 closed by us, --count reached" + rest:                          ended(serve.Event{Ending: sock.ByUs, Err: listen.ErrEnough}),
+		"tcp 192.0.2.1:5000 cut by us, still busy when the grace ended" + rest:             ended(serve.Event{Ending: sock.ByUs, Cut: true}),
+		"tcp 192.0.2.1:5000 reset by peer (RST)" + rest:                                    ended(serve.Event{Ending: sock.Reset}),
+		"tcp 192.0.2.1:5000 timed out (nothing came for 1m0s)" + rest:                      ended(serve.Event{Ending: sock.TimedOut, Err: &serve.IdleError{For: time.Minute}}),
+		"tcp 192.0.2.1:5000 timed out (the peer answers no more)" + rest:                   ended(serve.Event{Ending: sock.TimedOut, Err: syscall.ETIMEDOUT}),
+		"tcp 192.0.2.1:5000 failed (odd)" + rest:                                           ended(serve.Event{Ending: sock.Failed, Err: errors.New("odd")}),
+		"3 tcp connections closed at once, the last from 192.0.2.1:5000: --max-conns is 5": {Kind: serve.Refused, Count: 3, Peer: peer},
+		"accepting failed once, going on: odd":                                             {Kind: serve.Trouble, Count: 1, Err: errors.New("odd")},
 	} {
 		if got := logged(t, app{}, func(l *serverLog) { l.event(e) }); len(got) != 1 || got[0] != "sonde: "+want {
 			t.Errorf("said %q, want %q", got, want)

@@ -288,6 +288,8 @@ func (t *talker) greet(conn net.Conn, took time.Duration) {
 // dialWords is an error with what only this command knows: the source that was asked for.
 func dialWords(e *talk.DialError, source netip.AddrPort) error {
 	switch {
+	case e.ICMP != nil:
+		return e
 	case source.IsValid() && errors.Is(e, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%v is no address of this machine, or cannot reach %v", source.Addr(), e.Addr)
 	case source.IsValid() && errors.Is(e, syscall.EADDRINUSE):
@@ -308,6 +310,14 @@ func (t *talker) dialFailure(e *talk.DialError) error {
 		return failure(words, "leave --source out, and the system chooses")
 	case e.Met:
 		return &exitError{code: exitReset, err: words, hints: []string{"the service is there and does not want to talk: its limits or its access list may say why"}}
+	case e.ICMP != nil && e.ICMP.NoNeighbor():
+		return failure(words, "is it switched on, and is its address right? see 'ip neigh' and 'ip route'")
+	case e.ICMP != nil && e.ICMP.Local, errors.Is(e, syscall.EPERM):
+		return failure(words, "its rules say why; see 'nft list ruleset' or 'iptables -S OUTPUT'")
+	case e.ICMP != nil && e.ICMP.From == e.Addr.Addr():
+		return failure(words, "the host is there, and its firewall lets nobody in here; "+scan)
+	case e.ICMP != nil:
+		return failure(words, fmt.Sprintf("%v, a router or a firewall on the way, says so; %s", e.ICMP.From, scan))
 	case e.Ending == sock.Reset && e.Addr.Addr().IsLoopback():
 		return failure(words, fmt.Sprintf("start a server there: sonde echo %v", e.Addr))
 	case e.Ending == sock.Reset:
@@ -318,6 +328,10 @@ func (t *talker) dialFailure(e *talk.DialError) error {
 		return &exitError{code: exitLimit, err: words, hints: []string{"this machine is short of descriptors, memory or ports; nothing is known of the peer"}}
 	case errors.Is(e, syscall.EINVAL) && e.Addr.Addr().IsLinkLocalUnicast():
 		return failure(words, fmt.Sprintf("a link-local address needs its interface: %v%%eth0", e.Addr.Addr()))
+	case e.Heard && (errors.Is(e, syscall.EHOSTUNREACH) || errors.Is(e, syscall.EACCES)):
+		return failure(words, "a route of this machine forbids that address; see 'ip route'")
+	case errors.Is(e, syscall.ENETUNREACH) && !e.Heard:
+		return failure(words, "this machine or a router on the way has no route to that address")
 	case errors.Is(e, syscall.ENETUNREACH):
 		return failure(words, "this machine has no route to that address; see 'ip route'")
 	}

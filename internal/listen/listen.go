@@ -1,13 +1,15 @@
 // Package listen provides a server that receives and answers nothing: what TCP peers and
 // senders of datagrams say becomes Messages.
 //
-// A message is a datagram or a line of a TCP connection. Messages go to a Sink, which writes
+// A message is a datagram or a line of a TCP connection; with Raw it is all that a TCP connection
+// brings until its end, handed over in parts as they come. Messages go to a Sink, which writes
 // them as text, JSON lines or bare bytes. A Sink that fails ends the server.
 package listen
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -21,7 +23,7 @@ import (
 )
 
 // A Message is what a peer said: a datagram, a line over TCP without its newline, or with
-// Raw what one read brought.
+// Raw a part of what the connection brings.
 type Message struct {
 	Proto       probe.Proto
 	Peer, Local netip.AddrPort // Local is not valid when the system does not say where a datagram was sent to
@@ -49,14 +51,14 @@ type Conn interface {
 type Server struct {
 	serve.Limits
 	Sink   Sink
-	Raw    bool                 // TCP input as it is read, not line by line
-	Count  int                  // end after as many messages; 0: never
+	Raw    bool                 // TCP input as it is read: a connection is one message, not each line
+	Count  int                  // end after as many messages; 0: never. Of more than that nothing goes to Sink
 	Event  func(serve.Event)    // tells of TCP connections, after Sink; one goroutine at a time; may be nil
 	Missed func(n int, _ error) // tells that reading datagrams failed n times, once per serve.NoticeInterval; may be nil
 }
 
-// errEnough is the cause of the end after Count messages.
-var errEnough = errors.New("as many messages as wanted")
+// ErrEnough is the Err of connections that end because of Count.
+var ErrEnough = fmt.Errorf("%w: as many messages as wanted", serve.ErrDone)
 
 // Serve receives from the listeners, which it closes, and the conns, which it does not, until
 // ctx ends (it returns nil then, the connections having had their grace), Count is reached
@@ -91,35 +93,60 @@ type run struct {
 	*Server
 	end func(cause error)
 
-	mu     sync.Mutex
-	count  int
-	failed error // of the Sink
-	enough bool
+	mu          sync.Mutex
+	begun, done int   // messages, never more than Count if that is set
+	failed      error // of the Sink
 }
 
-// message hands m to the Sink, unless the end has come. It returns an error when it has.
+// message hands the whole of a message to the Sink, unless the end has come. It returns an
+// error when it has.
 func (r *run) message(m Message) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := r.ended(); err != nil {
+	if err := r.begin(); err != nil {
 		return err
 	}
-	if r.check(r.Sink.Message(m)); r.failed == nil {
-		r.count++
-		if r.Count > 0 && r.count == r.Count {
-			r.enough = true
-			r.end(errEnough)
-		}
+	if err := r.part(m); err != nil {
+		return err
 	}
-	return r.ended()
+	return r.finish()
 }
 
-func (r *run) ended() error {
-	if r.enough {
-		return errEnough
+// begin returns an error if no more messages are wanted. Otherwise finish ends the message.
+func (r *run) begin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.failed != nil:
+		return r.failed
+	case r.Count > 0 && r.begun == r.Count:
+		return ErrEnough
+	}
+	r.begun++
+	return nil
+}
+
+// part hands a part of a message to the Sink.
+func (r *run) part(m Message) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.check(r.Sink.Message(m))
 	}
 	return r.failed
 }
+
+// finish counts a message. It returns an error if that was the last one wanted.
+func (r *run) finish() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done++
+	if r.enough() {
+		r.end(ErrEnough)
+		return ErrEnough
+	}
+	return r.failed
+}
+
+func (r *run) enough() bool { return r.Count > 0 && r.done == r.Count }
 
 // check ends the server if the Sink has failed.
 func (r *run) check(err error) {
@@ -132,6 +159,9 @@ func (r *run) check(err error) {
 func (r *run) event(e serve.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if e.Kind == serve.Ended && e.Ending == sock.ByUs && r.enough() {
+		e.Cut, e.Err = false, ErrEnough // it had no grace to be busy in
+	}
 	if r.failed == nil && (e.Kind == serve.Opened || e.Kind == serve.Ended) {
 		r.check(r.Sink.Connection(e))
 	}
@@ -142,24 +172,40 @@ func (r *run) event(e serve.Event) {
 
 // connection receives from one TCP peer to its end.
 func (r *run) connection(c *serve.Conn) error {
+	if r.Raw {
+		return r.stream(c)
+	}
 	l := lines{emit: func(m Message) error {
 		m.Proto, m.Peer, m.Local, m.Time = probe.TCP, c.Peer(), c.Local(), time.Now()
 		return r.message(m)
 	}}
-	take := l.take
-	if r.Raw {
-		take = func(data []byte) error { return l.emit(Message{Data: data}) }
+	err := each(c, l.take)
+	if !errors.Is(err, ErrEnough) {
+		_ = l.finish() // what stopped the Sink is told already
 	}
+	return err
+}
+
+// stream receives one message: all that comes until the connection's end.
+func (r *run) stream(c *serve.Conn) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	err := each(c, func(data []byte) error {
+		return r.part(Message{Proto: probe.TCP, Peer: c.Peer(), Local: c.Local(), Time: time.Now(), Data: data})
+	})
+	_ = r.finish() // this connection has ended by itself
+	return err
+}
+
+// each hands what comes to take until one of them fails.
+func each(c *serve.Conn, take func([]byte) error) error {
 	for {
 		data, err := c.Next()
 		if err == nil {
 			err = take(data)
 		}
-		switch {
-		case errors.Is(err, errEnough):
-			return nil
-		case err != nil:
-			_ = l.finish() // what stopped the Sink is told already
+		if err != nil {
 			return err
 		}
 	}

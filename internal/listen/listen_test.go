@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -159,6 +160,9 @@ func TestCountEndsTheServer(t *testing.T) {
 	if len(sink.messages) != 3 || string(sink.messages[2].Data) != "three" {
 		t.Errorf("got %d messages", len(sink.messages))
 	}
+	if e := sink.connections[len(sink.connections)-1]; e.Cut || !errors.Is(e.Err, ErrEnough) {
+		t.Errorf("the connection ended as %+v", e)
+	}
 }
 
 func TestSinkThatFailsEndsTheServer(t *testing.T) {
@@ -198,6 +202,57 @@ func TestRawIsExact(t *testing.T) {
 	send(t, "tcp", sockets.TCP[0].Addr().String(), text)
 	if err := <-served; err != nil || out.String() != text {
 		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
+// With Raw a message over TCP is a whole connection, and no other gets in between.
+func TestRawCountIsOfConnections(t *testing.T) {
+	sink := newKept()
+	var events []serve.Event
+	s := &Server{Sink: sink, Raw: true, Count: 2, Event: func(e serve.Event) { events = append(events, e) }, Limits: serve.Limits{Grace: time.Hour}}
+	sockets, err := serve.Bind(t.Context(), serve.Want{Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, TCP: true, UDP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sockets.Close()
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(t.Context(), sockets.TCP, []Conn{sockets.UDP[0]}) }()
+	addr := sockets.TCP[0].Addr().String()
+	send(t, "udp", sockets.UDP[0].LocalAddr().String(), "datagram ")
+	<-sink.got
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = c.Write([]byte("first "))
+	<-sink.got
+	late, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = late.Close() }()
+	if n, err := late.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("who is not wanted reads %d bytes, %v", n, err)
+	}
+	_, _ = late.Write([]byte("second"))
+	send(t, "udp", sockets.UDP[0].LocalAddr().String(), "datagram too many")
+	_, _ = c.Write([]byte("and its end"))
+	_ = c.Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	var got strings.Builder
+	for _, m := range sink.messages {
+		got.Write(m.Data)
+	}
+	if got.String() != "datagram first and its end" {
+		t.Errorf("got %q", got.String())
+	}
+	for _, e := range events {
+		wanted := e.Peer.String() == c.LocalAddr().String()
+		if e.Cut || e.Kind == serve.Ended && errors.Is(e.Err, ErrEnough) == wanted {
+			t.Errorf("event %+v", e)
+		}
 	}
 }
 

@@ -197,7 +197,7 @@ func (c *Conn) serve(handle func(*Conn) error) {
 	switch {
 	case c.writeIdle:
 		c.abort()
-	case c.err == nil, errors.Is(c.err, errStopped), errors.Is(c.err, os.ErrDeadlineExceeded):
+	case c.err == nil, errors.Is(c.err, ErrDone), errors.Is(c.err, errStopped), errors.Is(c.err, os.ErrDeadlineExceeded):
 		c.halfClose()
 	}
 	c.reader.Release()
@@ -244,6 +244,8 @@ func (c *Conn) ended() Event {
 	now := time.Now()
 	e := Event{Kind: Ended, Time: now, Peer: c.peer, Local: c.local, In: c.in, Out: c.out, Duration: now.Sub(c.opened), Err: c.err}
 	switch {
+	case errors.Is(c.err, ErrDone):
+		e.Ending = sock.ByUs
 	case c.err == nil, errors.Is(c.err, errStopped):
 		e.Ending, e.Err = sock.ByUs, nil
 		e.Cut = c.err != nil && c.unread

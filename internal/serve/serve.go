@@ -25,7 +25,8 @@ type Limits struct {
 }
 
 // A Server hands each connection to Handle, which returns when the conversation is over with
-// what Conn's Next or Write returned: io.EOF for the peer's FIN. A nil error says that this side ended it.
+// what Conn's Next or Write returned: io.EOF for the peer's FIN. A nil error says that this side ended it, and so does
+// one that is ErrDone.
 type Server struct {
 	Limits
 	Handle func(*Conn) error
@@ -40,7 +41,7 @@ type Kind uint8
 const (
 	Opened  Kind = iota
 	Ended        // with In, Out, Duration, Ending, Err and Cut
-	Refused      // Count clients met MaxConns, Peer the last of them
+	Refused      // Count clients met MaxConns and were closed at once, Peer the last of them
 	Trouble      // Count accepts failed, Err is the last of them; the server goes on
 )
 
@@ -55,10 +56,13 @@ type Event struct {
 	In, Out     uint64         // bytes
 	Duration    time.Duration
 	Ending      sock.Ending
-	Err         error // what ended it, nil after an orderly end
+	Err         error // what ended it, nil after an orderly end; the handler's if that is ErrDone
 	Cut         bool  // it was busy when the grace ended: the peer missed something
 	Count       int
 }
+
+// ErrDone is for a handler that ends a connection and says why: its error wraps this one.
+var ErrDone = errors.New("closed by the server")
 
 // ErrNow as the cause of a context that ends takes the grace away.
 var ErrNow = errors.New("stop at once")

@@ -18,15 +18,77 @@ func WatchErrors(c syscall.Conn) error {
 // there is none. It does not wait.
 func NextError(c syscall.Conn) (e ICMPError, ok bool) {
 	_ = onFD(c, func(fd int) error {
-		e, _, ok = nextError(fd)
+		e, ok = nextAttributed(fd)
 		return nil
 	})
-	if !ok {
-		return e, false
+	return e, ok
+}
+
+// nextAttributed is nextError, with Local said of what an address of this machine sent. What it
+// sent about itself is the answer of a target like any other.
+func nextAttributed(fd int) (ICMPError, bool) {
+	e, about, ok := nextError(fd)
+	if !ok || e.Local || e.From == about.Addr() {
+		return e, ok
 	}
 	own, err := OwnAddrs()
-	e.Local = e.Local || err == nil && own[e.From]
+	e.Local = err == nil && own[e.From]
 	return e, true
+}
+
+// A Tap hears what the network says of a connection that net.Dialer makes, and keeps it when net
+// has closed the socket. It serves one dial, and is ended by Take, which must be called whatever
+// comes of it. The zero value is ready. Only Linux lets it hear anything.
+type Tap struct {
+	fd          int // a duplicate of net's, while open
+	open, hears bool
+}
+
+// Hears reports whether Take's silence means that the network said nothing.
+func (t *Tap) Hears() bool { return t.hears }
+
+// Control is for net.Dialer.Control. It fails never: a Tap that cannot listen hears nothing.
+func (t *Tap) Control(_, _ string, c syscall.RawConn) error {
+	t.release() // net may try more than one socket; the last one counts
+	t.hears = false
+	_ = c.Control(func(fd uintptr) {
+		if watchErrors(int(fd), isIPv6(int(fd))) != nil {
+			return
+		}
+		dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			ignoreErrors(int(fd))
+			return
+		}
+		t.fd, t.open, t.hears = dup, true, true
+	})
+	return nil
+}
+
+// Take returns the first thing the network said, false if it said nothing, and ends the Tap.
+func (t *Tap) Take() (ICMPError, bool) {
+	if !t.open {
+		return ICMPError{}, false
+	}
+	defer t.release()
+	return nextAttributed(t.fd)
+}
+
+// release gives the connection back as it was: with the option set, an ICMP error would end a
+// connection that stands, against RFC 1122 section 4.2.3.9.
+func (t *Tap) release() {
+	if t.open {
+		ignoreErrors(t.fd)
+		_ = unix.Close(t.fd)
+		t.open = false
+	}
+}
+
+func ignoreErrors(fd int) {
+	if isIPv6(fd) {
+		_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_RECVERR, 0)
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVERR, 0)
 }
 
 func onFD(c syscall.Conn, f func(fd int) error) error {

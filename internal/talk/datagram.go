@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"sonde/internal/sock"
@@ -135,11 +136,14 @@ func (d *datagrams) peerOver(o outcome) {
 
 func (d *datagrams) endBroken(err error) {
 	ending := sock.EndingOf(err)
-	if ending == sock.Limit {
+	switch {
+	case ending == sock.Limit:
 		d.end(ending, err, "a limit of this machine: "+err.Error())
-		return
+	case errors.Is(err, syscall.EPERM):
+		d.end(sock.Failed, err, ownFirewall(d.trouble.to()))
+	default:
+		d.end(sock.Failed, err, err.Error())
 	}
-	d.end(sock.Failed, err, err.Error())
 }
 
 // check ends the conversation if its time is up, and returns how long until it must be

@@ -28,6 +28,8 @@ type DialError struct {
 	Ending sock.Ending // Reset: refused; TimedOut: no answer; Limit; else Failed
 	Self   bool        // refused: the connection was one to our own end
 	Met    bool        // reset, but by somebody who had accepted
+	ICMP   *Refusal    // what the network said; nil if nothing, or if that is not heard
+	Heard  bool        // the network was listened to, or had nothing to say: without ICMP the host itself refused, or this machine
 	Err    error
 }
 
@@ -38,6 +40,14 @@ func (e *DialError) Error() string {
 		return fmt.Sprintf("connection refused by %v: nobody listens there; what answered was our own end of the connection", e.Addr)
 	case e.Met:
 		return fmt.Sprintf("%v accepted the connection and reset it at once (RST)", e.Addr)
+	case e.ICMP != nil && e.ICMP.NoNeighbor():
+		return e.ICMP.ownWords()
+	case e.ICMP != nil && e.ICMP.Local, errors.Is(e.Err, syscall.EPERM):
+		return ownFirewall(e.Addr)
+	case e.ICMP != nil:
+		return fmt.Sprintf("%v cannot be reached: %v", e.Addr, e.ICMP.message())
+	case e.Ending == sock.Reset && e.Heard:
+		return fmt.Sprintf("connection refused by %v: a host is there, nobody listens on this port", e.Addr)
 	case e.Ending == sock.Reset:
 		return fmt.Sprintf("connection refused by %v: nobody listens on this port, or a firewall says so", e.Addr)
 	case e.Ending == sock.TimedOut:
@@ -88,12 +98,22 @@ func (d Dialer) dial(ctx context.Context, proto probe.Proto, addr netip.AddrPort
 			dialer.LocalAddr = net.UDPAddrFromAddrPort(d.Source)
 		}
 	}
+	var tap sock.Tap
+	if proto == probe.TCP {
+		dialer.SetMultipathTCP(false) // one path, so that a refusal means what RFC 9293 says
+		dialer.Control = tap.Control
+	}
 	conn, err := dialer.DialContext(ctx, proto.String(), addr.String())
+	said, ok := tap.Take()
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return nil, dialError(addr, err, timeout)
+		e := dialError(addr, err, timeout)
+		if e.Heard = tap.Hears() || proto == probe.UDP; ok {
+			e.explain(said)
+		}
+		return nil, e
 	}
 	if isSelf(conn) {
 		abandon(conn)
@@ -115,6 +135,12 @@ func dialError(addr netip.AddrPort, err error, timeout time.Duration) *DialError
 		e.Err = errno // the rest of the chain repeats the address
 	}
 	return e
+}
+
+// explain puts what the network said in the place of what the system made of it.
+func (e *DialError) explain(said sock.ICMPError) {
+	e.Ending, e.Err = sock.Failed, said.Errno
+	e.ICMP = &Refusal{ICMPError: said, to: e.Addr, known: true}
 }
 
 // isSelf reports whether both ends of conn are one.

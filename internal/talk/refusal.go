@@ -2,7 +2,9 @@ package talk
 
 import (
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 
@@ -10,16 +12,17 @@ import (
 	"sonde/internal/sock"
 )
 
-// A Refusal is the network's word that a datagram did not arrive.
+// A Refusal is the network's word that a packet did not arrive.
 type Refusal struct {
 	sock.ICMPError
-	known bool // the message itself was read, not only the errno it became
+	to    netip.AddrPort // of the packet
+	known bool           // the message itself was read, not only the errno it became
 }
 
 // PortUnreachable reports whether a host answered that nobody listens there, which is
 // UDP's counterpart to a reset. Anything else kept the datagram from reaching it.
 func (r Refusal) PortUnreachable() bool {
-	return !r.known || r.reason() == probe.PortUnreach
+	return !r.known || !r.Local && r.reason() == probe.PortUnreach
 }
 
 func (r Refusal) reason() probe.Reason {
@@ -30,28 +33,55 @@ func (r Refusal) reason() probe.Reason {
 	return reason
 }
 
+// NoNeighbor reports whether this machine found nobody on the link to hand the packet to.
+func (r Refusal) NoNeighbor() bool { return r.Local && r.reason() == probe.HostUnreach }
+
 // String says what happened and who said so.
 func (r Refusal) String() string {
-	from := "an unknown sender (this system does not tell)"
-	if r.From.IsValid() {
-		from = r.From.String()
+	switch {
+	case r.Local:
+		return "the datagram did not arrive: " + r.ownWords()
+	case r.PortUnreachable():
+		return "nobody listens there: " + r.message()
 	}
-	if r.PortUnreachable() {
-		return "nobody listens there: ICMP port unreachable from " + from
+	return "the datagram did not arrive: " + r.message()
+}
+
+// ownWords tells what this machine says of its own packet.
+func (r Refusal) ownWords() string {
+	if r.NoNeighbor() {
+		return fmt.Sprintf("%v, or the gateway to it, does not answer on the link (no neighbour: ARP or neighbour discovery failed)", r.to.Addr())
 	}
+	return ownFirewall(r.to)
+}
+
+func ownFirewall(to netip.AddrPort) string {
+	return fmt.Sprintf("this machine's own firewall refused to send to %v", to)
+}
+
+// message tells the ICMP message and its sender.
+func (r Refusal) message() string {
 	what, ok := map[probe.Reason]string{
 		probe.HostUnreach:     "host unreachable",
 		probe.NetUnreach:      "network unreachable",
+		probe.PortUnreach:     "port unreachable",
 		probe.ProtoUnreach:    "protocol unreachable",
 		probe.AdminProhibited: "administratively prohibited",
 		probe.HostProhibited:  "host prohibited",
 		probe.NetProhibited:   "network prohibited",
 		probe.TimeExceeded:    "time exceeded",
 	}[r.reason()]
-	if !ok {
+	switch {
+	case !r.known:
+		what = "port unreachable"
+	case !ok:
 		what = r.Errno.Error()
 	}
-	return "the datagram did not arrive: ICMP " + what + " from " + from
+	from := "an unknown sender (this system does not tell)"
+	if r.From.IsValid() {
+		from = r.From.String()
+	}
+	return "ICMP " + what + " from " + from
 }
 
 // trouble tells a refusal from an error of our own. Both halves of a session meet the
@@ -68,7 +98,7 @@ type trouble struct {
 // none.
 func (t *trouble) explain(err error) (Refusal, bool) {
 	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+	if !errors.As(err, &errno) || errno == syscall.EPERM { // our own firewall's is the write's error
 		return Refusal{}, false
 	}
 	t.mu.Lock()
@@ -80,7 +110,7 @@ func (t *trouble) explain(err error) (Refusal, bool) {
 			break
 		}
 		if e.Type != 0 || e.Code != 0 { // zeros are an error of this machine, not a message
-			t.last, fresh = Refusal{ICMPError: e, known: true}, true
+			t.last, fresh = Refusal{ICMPError: e, to: t.to(), known: true}, true
 		}
 	}
 	switch {
@@ -90,4 +120,10 @@ func (t *trouble) explain(err error) (Refusal, bool) {
 		return Refusal{ICMPError: sock.ICMPError{Errno: errno}}, true
 	}
 	return Refusal{}, false
+}
+
+// to is the peer.
+func (t *trouble) to() netip.AddrPort {
+	to := t.conn.RemoteAddr().(*net.UDPAddr).AddrPort()
+	return netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 }

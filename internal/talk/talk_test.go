@@ -11,9 +11,14 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"sonde/internal/lab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lab.Main()
+	goleak.VerifyTestMain(m)
+}
 
 // input is an input that has all its text at once, and then ends.
 func input(text string) io.ReadCloser { return io.NopCloser(strings.NewReader(text)) }
