@@ -17,6 +17,9 @@ type Rate struct {
 	next      time.Time // when the next probe falls due
 }
 
+// longest is the longest time between two probes: beyond it times could not be added up.
+const longest = 100 * 365 * 24 * time.Hour
+
 const batchTime = 10 * time.Millisecond
 
 // NewRate returns a rate of so many per second, more than 0.
@@ -54,7 +57,7 @@ func (r *Rate) Take(ctx context.Context, n int) int {
 func (r *Rate) take(now time.Time, n int) (int, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	interval := time.Duration(float64(time.Second) / r.perSecond)
+	interval := time.Duration(min(float64(time.Second)/r.perSecond, float64(longest)))
 	if oldest := now.Add(-batchTime); r.next.Before(oldest) {
 		r.next = oldest
 		if interval > batchTime {

@@ -23,7 +23,7 @@ func send(ctx context.Context, r *Rate, batch int, during time.Duration) []time.
 }
 
 func TestRateIsKept(t *testing.T) {
-	for _, rate := range []float64{1, 3, 99, 1000, 12345, 1e6} {
+	for _, rate := range []float64{1, 3, 99, 1000, 12345, 1e5} {
 		synctest.Test(t, func(t *testing.T) {
 			const seconds = 5
 			times := send(t.Context(), NewRate(rate), 1<<20, seconds*time.Second)
@@ -81,6 +81,17 @@ func TestTakeEndsWithItsContext(t *testing.T) {
 			t.Errorf("the second take gave %d after %v", n, time.Since(start))
 		}
 	})
+}
+
+// The smallest rate is the slowest.
+func TestTinyRate(t *testing.T) {
+	r, now := NewRate(1e-300), time.Now()
+	if n, _ := r.take(now, 5); n != 1 {
+		t.Errorf("the first take gave %d", n)
+	}
+	if n, wait := r.take(now.Add(time.Hour), 5); n != 0 || wait < time.Hour {
+		t.Errorf("the second gave %d, or %v to wait", n, wait)
+	}
 }
 
 func TestNilIsUnlimited(t *testing.T) {

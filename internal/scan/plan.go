@@ -22,11 +22,12 @@ import (
 // in equal order on every machine. Make it with NewPlan.
 type Plan struct {
 	Space    target.Space
-	Method   probe.Method
 	Seed     uint64
 	Rate     *pace.Rate    // probes per second; nil means unlimited
 	Attempts uint8         // passes at the most; pass 3 and later only if the one before heard anything
 	Timeout  time.Duration // how long one probe waits for its answer
+	// Untold says that the prober does not report silence; it is assumed two timeouts after the last sign of life.
+	Untold bool
 
 	order *order
 }
@@ -84,8 +85,7 @@ func (p *Plan) hosts(span Span) iter.Seq[netip.Addr] {
 // A Prober sends probes and reports what came of them.
 //
 // It reports each probe it was given at most once: an answer, what it could not send
-// (probe.Unsent), and, if it notices that, silence (Reason NoResponse), which lets the next
-// pass begin at once; silence that is not reported is assumed two timeouts after the last sign of life. It calls
+// (probe.Unsent), and, unless the plan says Untold, silence (Reason NoResponse). It calls
 // report from one goroutine at a time. It returns when due has no more and the last answer
 // has had time to arrive, or when ctx ends, with ctx's error.
 type Prober interface {

@@ -71,7 +71,7 @@ func (q *queue) look(now time.Time) (step int, wait time.Duration) {
 	if q.skipAnswered() {
 		return stepSend, 0
 	}
-	if wait := q.lastSign.Add(2 * q.plan.Timeout).Sub(now); q.flying > 0 && wait > 0 {
+	if wait := q.patience(now); q.flying > 0 && wait > 0 {
 		return stepWait, wait
 	}
 	if q.pass >= q.plan.Attempts || q.pass >= 2 && !q.heard {
@@ -81,6 +81,14 @@ func (q *queue) look(now time.Time) (step int, wait time.Duration) {
 	q.pass, q.next, q.flying, q.heard = q.pass+1, 0, 0, false
 	q.meter.begin(q.pass, q.ledger.counts[silent])
 	return stepSend, 0
+}
+
+// patience returns how long the answers of this pass are still waited for.
+func (q *queue) patience(now time.Time) time.Duration {
+	if !q.plan.Untold {
+		return time.Hour // each probe is accounted for, sooner or later
+	}
+	return q.lastSign.Add(2 * q.plan.Timeout).Sub(now)
 }
 
 // place returns which target of the ledger comes at step k of this pass: even passes go
@@ -157,7 +165,7 @@ func (q *queue) take(r probe.Result) bool {
 		q.probes--
 		q.ledger.setUnsent(i, true)
 		if q.localErr == nil {
-			q.localErr = r.Err
+			q.localErr = r.Err // nil for what an interruption left
 		}
 	case r.Reason != probe.NoResponse:
 		q.heard = true

@@ -167,6 +167,7 @@ func TestRetries(t *testing.T) {
 				return nothing
 			}}
 			plan, sink := newPlan(space(t, 1, "1-100"), 4), &found{}
+			plan.Untold = !tells
 			s, err := scan.Run(t.Context(), plan, whole(plan), n, sink, nil)
 			if err != nil || s.Answered != 40 || s.Unanswered != 60 || s.Probes != 100+90+80+70 {
 				t.Fatalf("tells %v: %+v, %v", tells, s, err)

@@ -28,7 +28,7 @@ type Dialer struct {
 
 	epoll, wake  int
 	events       []unix.EpollEvent
-	sockets      []int             // all
+	sockets      map[int]struct{}  // all
 	idle4, idle6 []int             // those that are free
 	zones        map[string]uint32 // interface numbers by zone: asking the kernel for each connect is slow
 }
@@ -44,7 +44,7 @@ func NewDialer() (*Dialer, error) {
 		_ = unix.Close(epoll)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	d := &Dialer{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, 256), zones: map[string]uint32{}}
+	d := &Dialer{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, 256), sockets: map[int]struct{}{}, zones: map[string]uint32{}}
 	if err := d.watch(wake, unix.EPOLLIN); err != nil {
 		d.Close()
 		return nil, err
@@ -54,7 +54,7 @@ func NewDialer() (*Dialer, error) {
 
 // Close ends the Dialer and every connection of its.
 func (d *Dialer) Close() {
-	for _, fd := range d.sockets {
+	for fd := range d.sockets {
 		_ = disconnect(fd)
 		_ = unix.Close(fd)
 	}
@@ -163,11 +163,17 @@ func (d *Dialer) refusedWhileBusy(fd int, to netip.AddrPort) (o Outcome, done bo
 func outcome(fd int, to netip.AddrPort, err error) Outcome {
 	if err == nil {
 		local, lerr := localAddr(fd)
-		return Outcome{Local: local, RTT: handshake(fd), Self: lerr == nil && local == netip.AddrPortFrom(to.Addr().WithZone(""), to.Port())}
+		return Outcome{Local: local, RTT: handshake(fd), Self: lerr == nil && isSelf(local, to)}
 	}
 	o := Outcome{Err: os.NewSyscallError("connect", err)}
 	o.ICMP, o.Network = errorAbout(fd, to)
 	return o
+}
+
+// isSelf reports whether a connection to to from local is one to itself. One to the unspecified
+// address goes to loopback.
+func isSelf(local, to netip.AddrPort) bool {
+	return local.Port() == to.Port() && (local.Addr() == to.Addr().WithZone("") || to.Addr().IsUnspecified())
 }
 
 // handshake returns how long a connection's SYN was on its way and back (tcp(7), TCP_INFO).
@@ -202,11 +208,27 @@ func (d *Dialer) take(to netip.Addr) (int, error) {
 		return fd, nil
 	}
 	fd, err := d.open(to)
+	if IsLimit(err) && d.dropIdle() {
+		fd, err = d.open(to)
+	}
 	if err != nil {
 		return -1, err
 	}
-	d.sockets = append(d.sockets, fd)
+	d.sockets[fd] = struct{}{}
 	return fd, nil
+}
+
+// dropIdle closes a free socket, of the family that is not wanted now, so that there is a descriptor.
+func (d *Dialer) dropIdle() bool {
+	for _, idle := range []*[]int{&d.idle4, &d.idle6} {
+		if n := len(*idle); n > 0 {
+			fd := (*idle)[n-1]
+			*idle = (*idle)[:n-1]
+			delete(d.sockets, fd)
+			return unix.Close(fd) == nil
+		}
+	}
+	return false
 }
 
 func (d *Dialer) idle(to netip.Addr) *[]int {

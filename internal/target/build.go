@@ -96,7 +96,7 @@ func (b *Builder) split(prefixes []string) (inside, outside Space, err error) {
 	)
 	for k, e := range edges {
 		if k > 0 && len(holding) > 0 && marks[excluded] == 0 {
-			if first, last, ok := between(edges[k-1], e); ok {
+			if first, last, ok := between(edges[k-1], e); ok && !b.excludesZoned(first) {
 				side := min(1, marks[apart])
 				if first.Zone() != "" && prefixes != nil {
 					side = 1 // a zone is for what is no farther than a link (RFC 4007)
@@ -117,7 +117,25 @@ func (b *Builder) split(prefixes []string) (inside, outside Space, err error) {
 	if outside, err = assemble(pieces[0], b.sets); err == nil {
 		inside, err = assemble(pieces[1], b.sets)
 	}
+	if _, carry := bits.Add64(inside.n, outside.n, 0); carry != 0 {
+		err = ErrTooMany
+	}
 	return inside, outside, err
+}
+
+// excludesZoned reports whether an address with a zone is excluded by its number: an exclusion
+// without a zone is for every zone.
+func (b *Builder) excludesZoned(a netip.Addr) bool {
+	if a.Zone() == "" {
+		return false
+	}
+	a = a.WithZone("")
+	for k := 0; k < len(b.edges); k += 2 { // a beginning and its end stand side by side
+		if first, last := b.edges[k], b.edges[k+1]; first.ports == excluded && !a.Less(first.addr) && !last.addr.Less(a) {
+			return true
+		}
+	}
+	return false
 }
 
 // union returns the number of the set of all ports that the held sets have. The few

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go4.org/netipx"
 )
@@ -163,7 +165,7 @@ func checkName(name string) error {
 			return errors.New("each part of a host name has 1 to 63 characters")
 		}
 		for _, r := range label {
-			if r <= ' ' || r == 0x7f || strings.ContainsRune(`,;/\@#?&=+*!"'()<>[]{}|^%$`+"`", r) {
+			if !unicode.IsPrint(r) || r == ' ' || r == utf8.RuneError || strings.ContainsRune(`,;/\@#?&=+*!"'()<>[]{}|^%$`+"`", r) {
 				return fmt.Errorf("%q cannot be part of a host name", r)
 			}
 		}

@@ -18,6 +18,7 @@ type Services interface {
 // UnknownServiceError names a word in a list of ports that is no service.
 type UnknownServiceError struct{ Name string }
 
+// Error says that the word is unknown.
 func (e *UnknownServiceError) Error() string {
 	return fmt.Sprintf("%q is neither a port nor a service known here", e.Name)
 }

@@ -177,6 +177,30 @@ func TestZonesAreApart(t *testing.T) {
 	}
 }
 
+// An exclusion without a zone is for every zone.
+func TestZonesAreExcluded(t *testing.T) {
+	var b Builder
+	b.Add(addr("fe80::1%eth0"), addr("fe80::1%eth0"), tcp(22))
+	b.Add(addr("fe80::2%eth0"), addr("fe80::2%eth0"), tcp(22))
+	b.Exclude(addr("fe80::1"), addr("fe80::1"))
+	if s, err := b.Space(); err != nil || s.Len() != 1 || s.At(0).Addr() != addr("fe80::2%eth0") {
+		t.Errorf("%d targets, %v", s.Len(), err)
+	}
+	b.Exclude(addr("fe80::"), addr("fe80::ffff"))
+	if s, err := b.Space(); err != nil || s.Len() != 0 {
+		t.Errorf("%d targets, %v", s.Len(), err)
+	}
+}
+
+func TestTooManyInTwoParts(t *testing.T) {
+	var b Builder
+	b.Add(addr("fd00::"), addr("fd00::7fff:ffff:ffff:ffff"), tcp(80))
+	b.Add(addr("2a00::"), addr("2a00::7fff:ffff:ffff:ffff"), tcp(80))
+	if _, _, err := b.Split(); !errors.Is(err, ErrTooMany) {
+		t.Errorf("error %v, want ErrTooMany", err)
+	}
+}
+
 func TestTooMany(t *testing.T) {
 	for name, n := range map[string][]naming{
 		"all of IPv6":         {{addr("::"), addr("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"), tcp(1), false}},

@@ -165,6 +165,11 @@ func TestHostLimits(t *testing.T) {
 	if !h.admit(probesOf("192.0.2.2", 1).probes[0]) {
 		t.Error("another host has to wait")
 	}
+	// One that was admitted and could not leave takes nobody else's place in the queue.
+	h.takeBack(addr)
+	if !h.admit(l.probes[1]) || h.parked != 2 {
+		t.Errorf("taken back, a probe is not admitted again; %d parked", h.parked)
+	}
 	if p, ok := h.release(addr); !ok || p.Port() != 3 || h.parked != 1 {
 		t.Errorf("released %v, %v; %d parked", p, ok, h.parked)
 	}

@@ -64,7 +64,7 @@ func (f *feed) take(buf []probe.Probe, room int) (_ []probe.Probe, done bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	buf = append(buf, f.inbox...)
-	f.want = room - len(f.inbox)
+	f.want = min(room-len(f.inbox), batch) // no more: what has its permission to go should not wait for long
 	f.inbox = f.inbox[:0]
 	f.change.Signal()
 	return buf, f.done

@@ -31,14 +31,30 @@ func (h *hostLimits) admit(p probe.Probe) bool {
 	return true
 }
 
+// takeBack undoes admit: the probe did not leave.
+func (h *hostLimits) takeBack(addr netip.Addr) {
+	if h.limit == 0 {
+		return
+	}
+	if h.inFlight[addr]--; h.inFlight[addr] == 0 {
+		delete(h.inFlight, addr)
+	}
+}
+
+// rest returns the probes that still wait for room.
+func (h *hostLimits) rest() (probes []probe.Probe) {
+	for _, q := range h.queues {
+		probes = append(probes, q...)
+	}
+	return probes
+}
+
 // release says that a probe to addr ended, and returns one that waited for that, not yet admitted.
 func (h *hostLimits) release(addr netip.Addr) (p probe.Probe, ok bool) {
 	if h.limit == 0 {
 		return p, false
 	}
-	if h.inFlight[addr]--; h.inFlight[addr] == 0 {
-		delete(h.inFlight, addr)
-	}
+	h.takeBack(addr)
 	q := h.queues[addr]
 	if len(q) == 0 {
 		return p, false

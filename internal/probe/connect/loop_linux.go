@@ -2,6 +2,7 @@ package connect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -120,7 +121,17 @@ func (l *loop) run(ctx context.Context) error {
 		}
 		l.expire(now)
 	}
+	l.giveBack()
+	l.tell(l.results...)
 	return ctx.Err()
+}
+
+// giveBack returns what was taken and will not be sent.
+func (l *loop) giveBack() {
+	l.waiting, _ = l.feed.take(l.waiting, 0)
+	for _, p := range append(l.waiting, l.hosts.rest()...) {
+		l.results = append(l.results, probe.Result{Target: p.Target, State: probe.Unsent, Reason: probe.LocalError, Attempt: p.Attempt})
+	}
 }
 
 // gather waits for sockets and takes in all that have an outcome.
@@ -181,7 +192,7 @@ func (l *loop) send() {
 	for sent < len(l.waiting) && l.inFlight < l.window {
 		p := l.waiting[sent]
 		if l.hosts.admit(p) && !l.launch(p) {
-			l.hosts.release(p.Addr())
+			l.hosts.takeBack(p.Addr())
 			break
 		}
 		sent++
@@ -196,7 +207,7 @@ func (l *loop) launch(p probe.Probe) bool {
 	start := time.Now()
 	fd, o, done := l.dialer.Dial(p.AddrPort)
 	switch {
-	case o.Ours && sock.IsLimit(o.Err) && l.wait(o.Err, start):
+	case o.Ours && sock.IsLimit(o.Err) && l.wait(p.Addr(), o.Err, start):
 		l.countOwn(p.AddrPort, -1)
 		return false
 	case done:
@@ -209,7 +220,11 @@ func (l *loop) launch(p probe.Probe) bool {
 
 // wait notes a shortage, so that no more is asked for than there is. It returns false when
 // the shortage has lasted so long that the probe must be given back.
-func (l *loop) wait(err error, now time.Time) bool {
+func (l *loop) wait(to netip.Addr, err error, now time.Time) bool {
+	// Without a port to come from, or without an address: the first ends when a flight does, the second never.
+	if errors.Is(err, sock.ErrNotOurs) && (l.inFlight == 0 || !l.hasFamily(to)) {
+		return false
+	}
 	l.tellShortage(err)
 	if l.shortSince.IsZero() {
 		l.shortSince = now

@@ -50,7 +50,17 @@ func (s *shared) tellShortage(err error) {
 }
 
 func (s *shared) isOwn(addr netip.Addr) bool {
-	return addr.IsLoopback() || s.own[addr.WithZone("")]
+	return addr.IsLoopback() || addr.IsUnspecified() || s.own[addr.WithZone("")]
+}
+
+// hasFamily reports whether this machine has any address of the family of to.
+func (s *shared) hasFamily(to netip.Addr) bool {
+	for a := range s.own {
+		if a.BitLen() == to.BitLen() {
+			return true
+		}
+	}
+	return false
 }
 
 // countOwn keeps account of the probes to this machine itself: they alone can meet one another.
@@ -88,6 +98,14 @@ func (s *shared) metOurselves(to, local netip.AddrPort) bool {
 	return true
 }
 
+// withoutZone is the name under which a port of this machine is known: a connection to the
+// unspecified address is one to loopback (ip(7)).
 func withoutZone(a netip.AddrPort) netip.AddrPort {
+	switch a.Addr() {
+	case netip.IPv4Unspecified():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
+	case netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), a.Port())
+	}
 	return netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
 }
