@@ -25,8 +25,9 @@ type app struct {
 }
 
 // Main runs sonde with args, the program's name left out, and returns its exit code:
-// 0 done, 1 failed, 2 misused, 130 interrupted; a conversation's own are in ending.go.
+// 0 done, 1 failed, 2 misused, 130 interrupted; a conversation's own are in talk.go.
 func Main(args []string, in, out, errOut *os.File) int {
+	signal.Ignore(syscall.SIGPIPE) // a reader of ours that goes away is an error of the write, not our death
 	a := &app{in: in, out: out, err: errOut}
 	root := a.root()
 	root.SetArgs(args)
@@ -52,8 +53,25 @@ It scans ports, talks to servers, answers as one, and says what it saw and how i
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress, notes or log; results and errors only")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more")
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(a.scanCommand(), a.echoCommand(), a.talkCommand(), a.listenCommand())
 	return root
+}
+
+// helpCommand is cobra's, but that it refuses what is no command.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "help [COMMAND]",
+		Short:                 "Tell about a command",
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return noSuchCommand(cmd.Root(), args)
+			}
+			return about.Help()
+		},
+	}
 }
 
 // warn tells of something that went wrong without ending the command.

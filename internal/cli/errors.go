@@ -75,8 +75,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	hint := fmt.Sprintf("see '%s --help'", cmd.CommandPath())
 	var number *strconv.NumError
 	var invalid *pflag.InvalidValueError
-	if errors.As(err, &invalid) && errors.As(err, &number) {
-		return misuse(fmt.Errorf("--%s %s: this is no number that can stand there", invalid.GetFlag().Name, invalid.GetValue()), hint)
+	if errors.As(err, &invalid) {
+		if errors.As(err, &number) {
+			return misuse(fmt.Errorf("--%s %s: this is no number that can stand there", invalid.GetFlag().Name, invalid.GetValue()), hint)
+		}
+		return misuse(fmt.Errorf("--%s: %w", invalid.GetFlag().Name, invalid.Unwrap()), hint)
 	}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {

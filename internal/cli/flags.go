@@ -12,6 +12,8 @@ type seconds struct {
 	min   time.Duration // the least that makes sense
 }
 
+const longestTime = 365 * 24 * time.Hour
+
 func (s seconds) String() string {
 	if s.value == nil || *s.value == 0 {
 		return ""
@@ -32,6 +34,8 @@ func (s seconds) Set(text string) error {
 	switch {
 	case d < 0 && s.min == 0:
 		return fmt.Errorf("%s is less than 0", text)
+	case d > longestTime:
+		return fmt.Errorf("%s is too long; it may be a year at most", text)
 	case d < s.min:
 		return fmt.Errorf("%s is too short; it must be more than 0", text)
 	}

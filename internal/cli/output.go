@@ -44,22 +44,29 @@ type partialFile struct {
 }
 
 func createPartial(name string) (*partialFile, error) {
-	// A link keeps being one: what it leads to is written.
-	if target, err := filepath.EvalSymlinks(name); err == nil && !isDevice(name) {
-		name = target
+	if isStream(name) {
+		return openWhole(name)
 	}
+	// A link keeps being one: what it leads to is written.
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		name = target
+	} else if target, err := os.Readlink(name); err == nil {
+		name = filepath.Join(filepath.Dir(name), target)
+		if filepath.IsAbs(target) {
+			name = target
+		}
+	}
+	mode := os.FileMode(0o666)
 	info, err := os.Stat(name)
 	switch {
 	case err == nil && info.IsDir():
 		return nil, fmt.Errorf("cannot write %s: it is a directory", name)
-	case isDevice(name) || err == nil && !info.Mode().IsRegular():
-		f, err := os.OpenFile(name, os.O_WRONLY, 0)
-		if err != nil {
-			return nil, fmt.Errorf("cannot write: %w", err)
-		}
-		return &partialFile{File: f, name: name, whole: true}, nil
+	case err == nil && !info.Mode().IsRegular():
+		return openWhole(name)
+	case err == nil:
+		mode = info.Mode().Perm()
 	}
-	f, err := os.OpenFile(name+partialSuffix, os.O_WRONLY|os.O_CREATE, 0o666)
+	f, err := os.OpenFile(name+partialSuffix, os.O_WRONLY|os.O_CREATE, mode)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write: %w", err)
 	}
@@ -77,10 +84,18 @@ func createPartial(name string) (*partialFile, error) {
 
 const partialSuffix = ".partial"
 
-// isDevice reports whether a name is the system's: /dev/stdout may lead to an ordinary file, and still
-// nothing may be put in its place.
-func isDevice(name string) bool {
-	return strings.HasPrefix(name, "/dev/") || strings.HasPrefix(name, "/proc/")
+// openWhole opens a device or a pipe, in whose place nothing may be put.
+func openWhole(name string) (*partialFile, error) {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write: %w", err)
+	}
+	return &partialFile{File: f, name: name, whole: true}, nil
+}
+
+// isStream reports whether a name means a descriptor of this process, which may lead to an ordinary file.
+func isStream(name string) bool {
+	return name == "/dev/stdout" || name == "/dev/stderr" || strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/")
 }
 
 // finish closes the file and gives it its name.

@@ -25,10 +25,11 @@ type progress struct {
 	w       io.Writer
 	width   int // of the terminal; 0: there is none, and no line
 
-	mu    sync.Mutex
-	shown bool
-	stop  chan struct{}
-	done  sync.WaitGroup
+	mu     sync.Mutex
+	shown  bool
+	within bool // what was written last to the terminal did not end its line
+	stop   chan struct{}
+	done   sync.WaitGroup
 }
 
 // newProgress returns the line for the scan that meter watches. Off a terminal, or when
@@ -78,6 +79,9 @@ func (p *progress) close() {
 func (p *progress) show() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.within {
+		return // somebody's line is not at its end
+	}
 	line := p.String()
 	fmt.Fprintf(p.w, "\r%.*s\x1b[K", p.width-1, line)
 	p.shown = true
@@ -87,6 +91,10 @@ func (p *progress) show() {
 func (p *progress) hide() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.clear()
+}
+
+func (p *progress) clear() {
 	if p.shown {
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.shown = false
@@ -119,6 +127,9 @@ type hiding struct {
 }
 
 func (h hiding) Write(b []byte) (int, error) {
-	h.p.hide()
+	h.p.mu.Lock()
+	defer h.p.mu.Unlock()
+	h.p.clear()
+	h.p.within = len(b) > 0 && b[len(b)-1] != '\n'
 	return h.w.Write(b)
 }

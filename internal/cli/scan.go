@@ -8,11 +8,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,6 +57,10 @@ type scanner struct {
 
 func (a *app) scanCommand() *cobra.Command {
 	s := &scanner{app: a, timeout: time.Second}
+	return s.command()
+}
+
+func (s *scanner) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scan [flags] [TARGET…]",
 		Short: "Tell which TCP ports answer, and how it is known",
@@ -121,7 +123,6 @@ func (s *scanner) run(given func(flag string) bool) error {
 	if err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGPIPE) // a reader of ours that goes away is an error of the write, not our death
 	ctx, stop := endedBySignal(context.Background())
 	defer stop()
 	waiting := time.AfterFunc(dialNotice, func() { s.note("still resolving names") })
@@ -226,6 +227,9 @@ func (s *scanner) checkFamilies(f *found) error {
 	if len(s.sources) == 0 {
 		return nil
 	}
+	if s.source4.IsLoopback() && f.public.Len() > 0 {
+		return misuse(fmt.Errorf("--source %s cannot reach %s", s.source4, f.public.Host(0)), "loopback addresses reach this machine only")
+	}
 	for _, space := range []target.Space{f.local, f.public} {
 		if space.Len() == 0 {
 			continue
@@ -262,10 +266,13 @@ func (s *scanner) scan(ctx context.Context, found *found) error {
 	targets, hosts := found.local.Len()+found.public.Len(), found.local.Hosts()+found.public.Hosts()
 	meter := &scan.Meter{}
 	line := s.newProgress(meter, targets)
-	out, err := s.out.open(line.over(s.app.out), s.options(found))
+	stdout := interruptible(s.app.out)
+	out, err := s.out.open(line.over(stdout), s.options(found))
 	if err != nil {
 		return err
 	}
+	// A reader that does not read must not keep a scan that was interrupted; one that does has time for what was found.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, func() { _ = stdout.Close() }) })()
 	start := time.Now()
 	line.start()
 	total := scan.Summary{Complete: true}
@@ -273,6 +280,9 @@ func (s *scanner) scan(ctx context.Context, found *found) error {
 		if err = stage.run(ctx, out, meter, &total); err != nil {
 			break
 		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
 	}
 	line.close()
 	total.Elapsed = time.Since(start)
@@ -315,8 +325,11 @@ func (s *scanner) stages(found *found, line *progress) []stage {
 }
 
 func (s *scanner) stage(space target.Space, rate float64, perHost int, line *progress) stage {
+	// The kernel sends a SYN again each second by itself: those count as attempts, and for the rate.
+	repeats := uint64((s.timeout + time.Second - 1) / time.Second)
+	rate /= float64(repeats)
 	plan := scan.NewPlan(space, s.seed)
-	plan.Attempts, plan.Timeout = s.attempts, s.timeout
+	plan.Attempts, plan.Timeout = uint8(max(1, uint64(s.attempts)/repeats)), s.timeout
 	spans := uint64(largestSpan)
 	if rate > 0 {
 		plan.Rate = pace.NewRate(rate)
@@ -356,6 +369,9 @@ func (s *scanner) finish(out *tee, total scan.Summary, err error) error {
 	}
 	switch {
 	case errors.Is(err, sock.ErrBrokenPipe):
+		if left := out.leftPartial(); left != "" {
+			return failure(errors.New("the reader of standard output went away before the end" + left))
+		}
 		return nil // the reader has had enough
 	case errors.As(err, &sig):
 		s.note("%v: this is what was found until then%s", sig, out.leftPartial())

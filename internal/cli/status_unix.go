@@ -10,7 +10,7 @@ import (
 
 type statusRequest = os.Signal
 
-// statusSignal returns where SIGUSR1 arrives, and what makes it deadly again.
+// statusSignal returns where SIGUSR1 arrives, and what ends that: it is ignored then.
 func statusSignal() (asked <-chan statusRequest, ignore func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR1)

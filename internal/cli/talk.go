@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -106,7 +105,6 @@ func (t *talker) run(args []string) error {
 	if err != nil {
 		return err
 	}
-	signal.Ignore(syscall.SIGPIPE) // a reader of ours that goes away is an error of the write, not our death
 	ctx, stop := endedBySignal(context.Background())
 	defer stop()
 	addrs, err := t.resolve(ctx, host, source)
@@ -326,7 +324,7 @@ func (t *talker) dialFailure(e *talk.DialError) error {
 		return &exitError{code: exitTimedOut, err: words, hints: []string{"the host is down, or a firewall drops what we send; " + scan}}
 	case e.Ending == sock.Limit:
 		return &exitError{code: exitLimit, err: words, hints: []string{"this machine is short of descriptors, memory or ports; nothing is known of the peer"}}
-	case errors.Is(e, syscall.EINVAL) && e.Addr.Addr().IsLinkLocalUnicast():
+	case errors.Is(e, syscall.EINVAL) && e.Addr.Addr().IsLinkLocalUnicast() && e.Addr.Addr().Zone() == "":
 		return failure(words, fmt.Sprintf("a link-local address needs its interface: %v%%eth0", e.Addr.Addr()))
 	case e.Heard && (errors.Is(e, syscall.EHOSTUNREACH) || errors.Is(e, syscall.EACCES)):
 		return failure(words, "a route of this machine forbids that address; see 'ip route'")

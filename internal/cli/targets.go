@@ -137,7 +137,8 @@ func readTargets(name string, in io.Reader) ([]target.Spec, error) {
 	}
 	var specs []target.Spec
 	lines := bufio.NewScanner(in)
-	for n := 1; lines.Scan(); n++ {
+	n := 1
+	for ; lines.Scan(); n++ {
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		for word := range strings.FieldsSeq(text) {
 			spec, err := target.ParseTarget(word, services{})
@@ -147,7 +148,9 @@ func readTargets(name string, in io.Reader) ([]target.Spec, error) {
 			specs = append(specs, spec)
 		}
 	}
-	if err := lines.Err(); err != nil {
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, misuse(fmt.Errorf("%s:%d: the line is longer than %d bytes", name, n, bufio.MaxScanTokenSize), "write one target a line")
+	} else if err != nil {
 		return nil, misuse(fmt.Errorf("cannot read the targets: %s: %w", name, err))
 	}
 	if len(specs) == 0 {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -30,7 +29,8 @@ type Text struct {
 	rows    map[netip.Addr][]row
 	senders []netip.Addr // of ICMP errors, numbered from 1
 	number  map[netip.Addr]uint32
-	blocks  int // tables and lines written so far
+	quiet   hostList // hosts that gave no answer, of all spans
+	blocks  int      // tables and lines written so far
 }
 
 // NewText returns a Report that writes tables to w.
@@ -83,12 +83,11 @@ func (t *Text) sender(from netip.Addr) uint32 {
 // Span implements Report.
 func (t *Text) Span(s *scan.Summary) error {
 	foldSilent := !t.options.Verbose && s.Hosts-uint64(len(t.rows)) > foldOver
-	var quiet hostList
 	for h := range s.EachHost() {
 		rows := t.rows[h.Addr]
 		if foldSilent && len(rows) == 0 {
 			if h.Undecided == 0 { // what was not asked to the end is in the line of totals
-				quiet.add(h)
+				t.quiet.add(h.Addr)
 			}
 			continue
 		}
@@ -97,10 +96,6 @@ func (t *Text) Span(s *scan.Summary) error {
 		}
 	}
 	clear(t.rows)
-	if quiet.n > 0 && !t.options.OpenOnly {
-		t.begin()
-		fmt.Fprintln(t.w, quiet.String())
-	}
 	return t.w.Flush()
 }
 
@@ -262,6 +257,10 @@ func rtt(micros uint32) string {
 
 // Close implements Report.
 func (t *Text) Close(s scan.Summary) error {
+	if t.quiet.n > 0 && !t.options.OpenOnly {
+		t.begin()
+		fmt.Fprintln(t.w, t.quiet.String())
+	}
 	t.begin()
 	if !s.Complete {
 		fmt.Fprintf(t.w, "INCOMPLETE: %s of %s without a verdict\n", commas(s.Undecided), plural(s.Targets, "target"))
@@ -282,40 +281,69 @@ func elapsed(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// A hostList sums up the hosts that gave no answer at all.
+// A hostList sums up the hosts that gave no answer at all. They come in any order; where they
+// make more ranges than anybody would read, only their number is kept.
 type hostList struct {
 	n      uint64
 	ranges []addrRange
+	many   bool // too many ranges to keep
 }
 
 type addrRange struct{ first, last netip.Addr }
 
-func (l *hostList) add(h scan.Host) {
+const mostRanges = 1 << 16
+
+func (l *hostList) add(a netip.Addr) {
 	l.n++
-	if n := len(l.ranges); n > 0 && l.ranges[n-1].last.Next() == h.Addr {
-		l.ranges[n-1].last = h.Addr
+	if l.many {
 		return
 	}
-	l.ranges = append(l.ranges, addrRange{h.Addr, h.Addr})
+	if n := len(l.ranges); n > 0 && l.ranges[n-1].last.Next() == a {
+		l.ranges[n-1].last = a
+		return
+	}
+	if l.ranges = append(l.ranges, addrRange{a, a}); len(l.ranges) > mostRanges {
+		if l.join(); len(l.ranges) > mostRanges/2 {
+			l.ranges, l.many = nil, true
+		}
+	}
+}
+
+// join sorts the ranges and makes one of those that touch.
+func (l *hostList) join() {
+	slices.SortFunc(l.ranges, func(a, b addrRange) int { return a.first.Compare(b.first) })
+	joined := l.ranges[:0]
+	for _, r := range l.ranges {
+		if n := len(joined); n > 0 && joined[n-1].last.Next() == r.first {
+			joined[n-1].last = r.last
+		} else {
+			joined = append(joined, r)
+		}
+	}
+	l.ranges = joined
 }
 
 func (l *hostList) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s gave no answer on any port: ", plural(l.n, "host"))
+	s := plural(l.n, "host") + " gave no answer on any port"
+	if l.many {
+		return s
+	}
+	l.join()
 	for i, r := range l.ranges {
 		if i == foldOver {
-			fmt.Fprintf(&b, " and %s more", plural(uint64(len(l.ranges)-i), "range"))
-			break
+			return s + fmt.Sprintf(" and %s more", plural(uint64(len(l.ranges)-i), "range"))
 		}
-		if i > 0 {
-			b.WriteString(", ")
+		if i == 0 {
+			s += ": "
+		} else {
+			s += ", "
 		}
-		b.WriteString(r.first.String())
+		s += r.first.String()
 		if r.first != r.last {
-			b.WriteString("-" + r.last.String())
+			s += "-" + r.last.String()
 		}
 	}
-	return b.String()
+	return s
 }
 
 func plural(n uint64, word string) string {

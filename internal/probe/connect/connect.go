@@ -24,7 +24,7 @@ type Prober struct {
 	Source4, Source6 netip.Addr    // where connections come from; invalid: the system's choice
 	Interface        string        // the only one they leave by; Linux only
 
-	// OnShortage is told once when this machine runs out of something that connections need,
+	// OnShortage is told once in each call of Probe when this machine runs out of something that connections need,
 	// so that the scan goes on with fewer at once. It is called from within Probe.
 	OnShortage func(error)
 }
