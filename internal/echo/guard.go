@@ -2,7 +2,6 @@ package echo
 
 import (
 	"hash/maphash"
-	"net"
 	"net/netip"
 	"time"
 
@@ -117,12 +116,9 @@ func (g *guard) isOwn(a, local netip.Addr, now time.Time) bool {
 // isOurs asks the system, whose answer serves until isOwn forgets it.
 func (g *guard) isOurs(a netip.Addr) bool {
 	if g.addrs == nil {
-		g.addrs = make(map[netip.Addr]bool)
-		addrs, _ := net.InterfaceAddrs() // without them: the address that was asked, and loopback
-		for _, addr := range addrs {
-			if p, err := netip.ParsePrefix(addr.String()); err == nil {
-				g.addrs[p.Addr()] = true
-			}
+		var err error
+		if g.addrs, err = sock.OwnAddrs(); err != nil {
+			g.addrs = map[netip.Addr]bool{} // then only the address that was asked, and loopback
 		}
 	}
 	return g.addrs[a.WithZone("")]

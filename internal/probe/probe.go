@@ -115,6 +115,33 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason(%d)", uint8(r))
 }
 
+// Words returns the reason in plain words, for sentences.
+func (r Reason) Words() string {
+	switch r {
+	case NoResponse:
+		return "no response"
+	case ConnRefused:
+		return "connection refused"
+	case PortUnreach:
+		return "port unreachable"
+	case AdminProhibited:
+		return "administratively prohibited"
+	case HostProhibited:
+		return "host prohibited"
+	case NetProhibited:
+		return "network prohibited"
+	case HostUnreach:
+		return "host unreachable"
+	case NetUnreach:
+		return "network unreachable"
+	case ProtoUnreach:
+		return "protocol unreachable"
+	case TimeExceeded:
+		return "time exceeded"
+	}
+	return r.String()
+}
+
 // A Result is what one probe brought to light.
 type Result struct {
 	Target  Target

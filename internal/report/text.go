@@ -222,27 +222,10 @@ func (t *Text) reason(c class) string {
 
 // because is reason in plain words.
 func (t *Text) because(c class) string {
-	words, ok := plainWords[c.reason]
-	if !ok {
-		words = c.reason.String()
-	}
 	if c.from == 0 {
-		return words
+		return c.reason.Words()
 	}
-	return fmt.Sprintf("%s, says %s", words, t.senders[c.from-1])
-}
-
-var plainWords = map[probe.Reason]string{
-	probe.NoResponse:      "no response",
-	probe.ConnRefused:     "connection refused",
-	probe.PortUnreach:     "port unreachable",
-	probe.AdminProhibited: "administratively prohibited",
-	probe.HostProhibited:  "host prohibited",
-	probe.NetProhibited:   "network prohibited",
-	probe.HostUnreach:     "host unreachable",
-	probe.NetUnreach:      "network unreachable",
-	probe.ProtoUnreach:    "protocol unreachable",
-	probe.TimeExceeded:    "time exceeded",
+	return fmt.Sprintf("%s, says %s", c.reason.Words(), t.senders[c.from-1])
 }
 
 func rtt(micros uint32) string {

@@ -61,20 +61,12 @@ func ownFirewall(to netip.AddrPort) string {
 
 // message tells the ICMP message and its sender.
 func (r Refusal) message() string {
-	what, ok := map[probe.Reason]string{
-		probe.HostUnreach:     "host unreachable",
-		probe.NetUnreach:      "network unreachable",
-		probe.PortUnreach:     "port unreachable",
-		probe.ProtoUnreach:    "protocol unreachable",
-		probe.AdminProhibited: "administratively prohibited",
-		probe.HostProhibited:  "host prohibited",
-		probe.NetProhibited:   "network prohibited",
-		probe.TimeExceeded:    "time exceeded",
-	}[r.reason()]
+	reason := r.reason()
+	what := reason.Words()
 	switch {
 	case !r.known:
-		what = "port unreachable"
-	case !ok:
+		what = probe.PortUnreach.Words()
+	case reason == probe.NoResponse: // a message that says nothing of reachability
 		what = r.Errno.Error()
 	}
 	from := "an unknown sender (this system does not tell)"
