@@ -290,9 +290,6 @@ func TestFamilyThatIsNotThere(t *testing.T) {
 	if n := sink.count(); n[probe.Closed] != 100 || s.Undecided != 200 || s.LocalErr == nil {
 		t.Errorf("found %v; %+v", n, s)
 	}
-	if s.Elapsed > 4*time.Second { // a shortage is waited for 5 s, for each probe
-		t.Errorf("it took %v", s.Elapsed)
-	}
 }
 
 func TestPerHostLimitIsKept(t *testing.T) {
