@@ -13,7 +13,7 @@ import (
 // use probe, the words. Packages on one floor do not know each other.
 var floors = [][]string{
 	{"probe"},
-	{"target", "shuffle", "service", "safetext"},
+	{"target", "shuffle", "service", "payload", "safetext", "loss"},
 	{"pace", "sock"},
 	{"probe/connect", "serve"},
 	{"scan", "echo", "talk", "listen"},
