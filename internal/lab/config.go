@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"sonde/internal/probe"
 )
@@ -20,6 +21,11 @@ type Config struct {
 	Rules []Rule
 	// Sysctls are set in the host's namespace: "net.ipv4.icmp_ratelimit" to "0". Only names under net exist there.
 	Sysctls map[string]string
+	// Delay is how much longer everything takes that the host itself sends, its refusals included; what it passes on
+	// as a router is not held up. Up to 65,536 packets are under way at once, further ones are lost.
+	Delay time.Duration
+	// Double has everything that the host itself sends arrive twice.
+	Double bool
 }
 
 // NoICMPLimits returns the sysctls that let a host send every ICMP and ICMPv6 error. Without them
@@ -30,12 +36,26 @@ func NoICMPLimits() map[string]string {
 
 // A Listener is one service on each of some ports. Each port takes a descriptor of the host's, of which
 // there are no more than the hard limit (ulimit -Hn).
+//
+// A TCP listener without Ports is on all that have no listener of their own, and takes one descriptor: it is a host
+// that accepts everything.
 type Listener struct {
 	Proto  probe.Proto
 	Ports  Ports
 	Banner []byte // TCP: sent to everyone who connects
 	Do     Service
+	Reply  []byte // of Answer
+	Copy   []Copy // of Answer: what of the question goes into the reply
+	// Backlog is how many may wait to be accepted (listen(2); the kernel takes one more), 0: 4096. The kernel drops
+	// the SYNs of more.
+	Backlog int
+	// Pause, of TCP, is how long the listener rests after each connection that it accepts.
+	Pause time.Duration
 }
+
+// Copy is bytes of a question that its answer repeats, an identifier for one: Len bytes from From, put at To of
+// the reply. What the question is too short for is not copied.
+type Copy struct{ From, To, Len int }
 
 // Service is what a listener does with who connects, or with a datagram.
 type Service uint8
@@ -46,6 +66,7 @@ const (
 	Echo                  // sends back what it hears
 	Hangup                // closes at once, with FIN
 	Abort                 // closes at once, with RST
+	Answer                // sends Reply in answer to each datagram, or to each part of a stream as it arrives
 )
 
 // Ports is a range of ports, both ends included. The zero value is all ports.
@@ -64,7 +85,7 @@ func (p Ports) has(port uint16) bool { return p.all() || p.First <= port && port
 // A Rule does something with the packets that it matches. A field's zero value matches all,
 // but Proto's, which is TCP.
 type Rule struct {
-	Proto     probe.Proto
+	Proto     probe.Proto  // Echo: ICMP and ICMPv6 echo, requests In and replies Out
 	Ports     Ports        // the host's ports, whichever way the packet goes
 	Addrs     netip.Prefix // the host's addresses, likewise
 	Way       Way
@@ -131,6 +152,8 @@ func (a Action) decides() bool { return a != Count && a != Lose && a != Limit }
 
 // State returns the verdict on target that the configuration deserves when nothing is lost: what a scan must find.
 // It looks at listeners and at rules on the way in; a test that uses Out, Lose or Limit knows better itself.
+//
+// Delays, doubles, a short Backlog and a Pause change no verdict: they are what a scan has to bear.
 func (c Config) State(target probe.Target) probe.State {
 	for _, r := range c.Rules {
 		if !r.Do.decides() || !r.takes(target) {
@@ -141,10 +164,13 @@ func (c Config) State(target probe.Target) probe.State {
 		}
 		return r.state(target)
 	}
+	if target.Proto == probe.Echo {
+		return probe.Open
+	}
 	for _, l := range c.Listen {
 		switch {
 		case l.Proto != target.Proto || !l.Ports.has(target.Port()):
-		case l.Proto == probe.UDP && l.Do != Echo:
+		case l.Proto == probe.UDP && l.Do == Hold:
 			return probe.OpenFiltered
 		default:
 			return probe.Open
@@ -183,20 +209,48 @@ func (c Config) check() error {
 		}
 	}
 	for i, l := range c.Listen {
-		switch {
-		case l.Ports.First == 0 || l.Ports.First > l.Ports.Last:
-			return fmt.Errorf("listener %d: ports %d to %d are none to listen on", i, l.Ports.First, l.Ports.Last)
-		case l.Proto == probe.UDP && (l.Do == Hangup || l.Do == Abort || l.Banner != nil):
-			return fmt.Errorf("listener %d: a datagram can be echoed or held, nothing else", i)
+		if err := l.check(); err != nil {
+			return fmt.Errorf("listener %d: %w", i, err)
 		}
 	}
 	return nil
+}
+
+func (l Listener) check() error {
+	switch {
+	case l.Proto == probe.Echo:
+		return fmt.Errorf("nobody listens for pings; the kernel answers them")
+	case l.Ports.all() && l.Proto == probe.TCP:
+	case l.Ports.First == 0 || l.Ports.First > l.Ports.Last:
+		return fmt.Errorf("ports %d to %d are none to listen on", l.Ports.First, l.Ports.Last)
+	case l.Proto == probe.UDP && (l.Do == Hangup || l.Do == Abort || l.Banner != nil || l.Pause != 0):
+		return fmt.Errorf("a datagram can be echoed, answered or held, nothing else")
+	}
+	for _, c := range l.Copy {
+		if c.From < 0 || c.To < 0 || c.Len < 0 || c.To+c.Len > len(l.Reply) {
+			return fmt.Errorf("a reply of %d bytes has no room for %+v", len(l.Reply), c)
+		}
+	}
+	return nil
+}
+
+// answer returns the reply to a question.
+func (l Listener) answer(question []byte) []byte {
+	reply := append([]byte(nil), l.Reply...)
+	for _, c := range l.Copy {
+		if c.From+c.Len <= len(question) {
+			copy(reply[c.To:], question[c.From:c.From+c.Len])
+		}
+	}
+	return reply
 }
 
 func (r Rule) check() error {
 	switch {
 	case r.Proto != probe.TCP && (r.Do == Reset || r.Flags != 0):
 		return fmt.Errorf("flags and resets are TCP's, not %v's", r.Proto)
+	case r.Proto == probe.Echo && !r.Ports.all():
+		return fmt.Errorf("pings have no ports")
 	case r.Ports.First > r.Ports.Last:
 		return fmt.Errorf("ports %d to %d run backwards", r.Ports.First, r.Ports.Last)
 	case r.Percent > 100:

@@ -19,7 +19,12 @@ func TestCheck(t *testing.T) {
 		{Config{Rules: []Rule{{}, {Ports: Range(2, 1)}}}, "rule 1: ports 2 to 1"},
 		{Config{Rules: []Rule{{Do: Lose, Percent: 101}}}, "101 percent"},
 		{Config{Rules: []Rule{{Do: Limit}}}, "use Drop"},
-		{Config{Listen: []Listener{{}}}, "listener 0"},
+		{Config{Listen: []Listener{{}}}, ""},
+		{Config{Listen: []Listener{{Proto: probe.UDP}}}, "listener 0"},
+		{Config{Listen: []Listener{{Proto: probe.Echo, Ports: Port(1)}}}, "pings"},
+		{Config{Listen: []Listener{{Ports: Port(1), Proto: probe.UDP, Pause: 1}}}, "datagram"},
+		{Config{Listen: []Listener{{Ports: Port(1), Reply: []byte("abc"), Copy: []Copy{{To: 2, Len: 2}}}}}, "room"},
+		{Config{Rules: []Rule{{Proto: probe.Echo, Ports: Port(1)}}}, "no ports"},
 		{Config{Listen: []Listener{{Ports: Range(2, 1)}}}, "2 to 1"},
 		{Config{Listen: []Listener{{Ports: Port(1), Proto: probe.UDP, Do: Abort}}}, "datagram"},
 	} {

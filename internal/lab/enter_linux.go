@@ -123,7 +123,7 @@ func testFlags(t testing.TB) []string {
 		args = append(args, "-test.v")
 	}
 	if _, bench := t.(*testing.B); bench {
-		args = append(args, "-test.run=^$", "-test.bench="+only(t.Name(), ""))
+		args = append(args, "-test.run=^$", "-test.bench="+only(t.Name(), flag.Lookup("test.bench").Value.String()))
 	} else {
 		args = append(args, "-test.run="+only(t.Name(), flag.Lookup("test.run").Value.String()))
 	}

@@ -17,8 +17,9 @@ import (
 
 // A filter is the rules of one namespace, in an nftables table of their own.
 type filter struct {
-	Client bool // on the client the packets to the hosts go out
-	Rules  []Rule
+	Client  bool // on the client the packets to the hosts go out
+	Relayed bool // what the host sends comes by twice, the second time with the relay's mark
+	Rules   []Rule
 }
 
 const tableName = "lab"
@@ -42,10 +43,16 @@ func (f *filter) lay() error {
 	if f.Client {
 		input, output = output, input
 	}
+	if f.Relayed {
+		marked := []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, equal(binaryutil.NativeEndian.PutUint32(relayMark))}
+		conn.AddRule(&nftables.Rule{Table: table, Chain: output, Exprs: append(marked, &expr.Verdict{Kind: expr.VerdictAccept})})
+	}
 	for i, r := range f.Rules {
 		add := func(c *nftables.Chain, where []expr.Any, way Way) {
-			exprs := slices.Concat(where, inPrefix(r.Addrs.Masked(), way), r.packet(way))
-			conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs, UserData: binary.BigEndian.AppendUint16(nil, uint16(i))})
+			for _, packet := range r.packets(way) {
+				exprs := slices.Concat(where, inPrefix(r.Addrs.Masked(), way), packet, r.act())
+				conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: exprs, UserData: binary.BigEndian.AppendUint16(nil, uint16(i))})
+			}
 		}
 		if r.Way != Out {
 			add(input, nil, In)
@@ -58,6 +65,29 @@ func (f *filter) lay() error {
 	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("nftables: lay %d rules: %w", len(f.Rules), err)
+	}
+	return nil
+}
+
+// takeAll hands the TCP connections to all ports but those of other listeners to the socket on one port, which
+// sees them as if it were on each (Linux's Documentation/networking/tproxy.rst).
+func takeAll(port uint16, listeners []Listener) error {
+	conn, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	table := conn.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: tableName + "-all"})
+	chain := conn.AddChain(&nftables.Chain{Table: table, Name: "prerouting", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityMangle})
+	for _, l := range listeners {
+		if l.Proto == probe.TCP && !l.Ports.all() {
+			conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(Rule{Ports: l.Ports}.packet(In), &expr.Verdict{Kind: expr.VerdictAccept})})
+		}
+	}
+	conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(Rule{}.packet(In),
+		&expr.Immediate{Register: 1, Data: binaryutil.BigEndian.PutUint16(port)}, &expr.TProxy{RegPort: 1})})
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("nftables: %w", err)
 	}
 	return nil
 }
@@ -76,6 +106,9 @@ func hits() ([]uint64, error) {
 			return nil, fmt.Errorf("nftables: read chain %s: %w", chain, err)
 		}
 		for _, r := range rules {
+			if len(r.UserData) == 0 {
+				continue // nobody's
+			}
 			i := int(binary.BigEndian.Uint16(r.UserData))
 			for len(sums) <= i {
 				sums = append(sums, 0)
@@ -119,7 +152,24 @@ func inPrefix(p netip.Prefix, way Way) []expr.Any {
 	}
 }
 
-// packet matches the transport header, and does what the rule does.
+// packets returns what matches the transport header: one match, or one for each family.
+func (r Rule) packets(way Way) [][]expr.Any {
+	if r.Proto != probe.Echo {
+		return [][]expr.Any{r.packet(way)}
+	}
+	request := []byte{8, 128} // RFC 792; RFC 4443, section 4.1
+	if way == Out {
+		request = []byte{0, 129}
+	}
+	echo := func(proto, kind byte) []expr.Any {
+		return []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, equal([]byte{proto}),
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1}, equal([]byte{kind}),
+		}
+	}
+	return [][]expr.Any{echo(unix.IPPROTO_ICMP, request[0]), echo(unix.IPPROTO_ICMPV6, request[1])}
+}
+
 func (r Rule) packet(way Way) []expr.Any {
 	proto := byte(unix.IPPROTO_TCP)
 	if r.Proto == probe.UDP {
@@ -141,7 +191,7 @@ func (r Rule) packet(way Way) []expr.Any {
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: flags, Xor: []byte{0}}, equal(flags))
 	}
-	return append(exprs, r.act()...)
+	return exprs
 }
 
 // act is the end of a rule: the dice or the bucket, the counter, the verdict.

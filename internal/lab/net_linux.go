@@ -138,7 +138,7 @@ func (h *Host) connect(l link) error {
 	}{
 		{far, request{Join: &join{"eth0", []netip.Prefix{netip.PrefixFrom(l.far4, 24), netip.PrefixFrom(l.far6, 64), farLocal}}}},
 		{near, request{Join: &join{h.device, []netip.Prefix{netip.PrefixFrom(l.near4, 24), netip.PrefixFrom(l.near6, 64), nearLocal}}}},
-		{far, request{Routes: up, Settle: "eth0", Filter: &filter{Rules: h.Config.Rules}, Config: &h.Config}},
+		{far, request{Routes: up, Settle: "eth0", Filter: &filter{Relayed: h.Config.relayed(), Rules: h.Config.Rules}, Config: &h.Config}},
 		{near, request{Settle: h.device}},
 	} {
 		if _, err := step.do(step.request); err != nil {

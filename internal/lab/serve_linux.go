@@ -1,11 +1,13 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +19,7 @@ import (
 type server struct {
 	epoll   int
 	sockets map[int32]Listener // by descriptor; a descriptor that is not here is a held connection
+	asked   map[int32]Listener // the connections that Answer
 	buf     []byte
 	control []byte
 }
@@ -30,10 +33,16 @@ func serve(listeners []Listener) error {
 	if err != nil {
 		return fmt.Errorf("epoll: %w", err)
 	}
-	s := &server{epoll: epoll, sockets: map[int32]Listener{}, buf: make([]byte, 1<<16), control: make([]byte, 256)}
+	s := &server{epoll: epoll, sockets: map[int32]Listener{}, asked: map[int32]Listener{}, buf: make([]byte, 1<<16), control: make([]byte, 256)}
 	for _, l := range listeners {
+		if l.Ports.all() {
+			if err := s.openAll(l, listeners); err != nil {
+				return fmt.Errorf("accept everything: %w", err)
+			}
+			continue
+		}
 		for port := int(l.Ports.First); port <= int(l.Ports.Last); port++ {
-			if err := s.open(l, port); err != nil {
+			if _, err := s.open(l, port); err != nil {
 				return fmt.Errorf("listen on %v port %d: %w", l.Proto, port, err)
 			}
 		}
@@ -46,7 +55,7 @@ func serve(listeners []Listener) error {
 }
 
 // open binds one port for both families and watches it.
-func (s *server) open(l Listener, port int) error {
+func (s *server) open(l Listener, port int) (fd int, err error) {
 	kind := unix.SOCK_STREAM
 	options := [][3]int{{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}, {unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0}}
 	if l.Proto == probe.UDP {
@@ -54,25 +63,41 @@ func (s *server) open(l Listener, port int) error {
 		kind = unix.SOCK_DGRAM
 		options = [][3]int{{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0}, {unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1}, {unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1}}
 	}
-	fd, err := unix.Socket(unix.AF_INET6, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if l.Ports.all() {
+		options = append(options, [3]int{unix.SOL_IP, unix.IP_TRANSPARENT, 1})
+	}
+	fd, err = unix.Socket(unix.AF_INET6, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return fd, err
 	}
 	for _, o := range options {
 		if err := unix.SetsockoptInt(fd, o[0], o[1], o[2]); err != nil {
-			return err
+			return fd, err
 		}
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet6{Port: port}); err != nil {
-		return err
+		return fd, err
 	}
 	if l.Proto == probe.TCP {
-		if err := unix.Listen(fd, 4096); err != nil {
-			return err
+		if err := unix.Listen(fd, cmp.Or(l.Backlog, 4096)); err != nil {
+			return fd, err
 		}
 	}
 	s.sockets[int32(fd)] = l
-	return s.watch(fd)
+	return fd, s.watch(fd)
+}
+
+// openAll has one socket take the connections to every port that has no listener of its own.
+func (s *server) openAll(l Listener, listeners []Listener) error {
+	fd, err := s.open(l, 0)
+	if err != nil {
+		return err
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	return takeAll(uint16(bound.(*unix.SockaddrInet6).Port), listeners)
 }
 
 func (s *server) watch(fd int) error {
@@ -103,7 +128,7 @@ func (s *server) loop() error {
 	}
 }
 
-// accept takes everyone who waits at a listening socket.
+// accept takes everyone who waits at a listening socket, or, if the listener pauses, the first one.
 func (s *server) accept(listening int, l Listener) error {
 	for {
 		fd, _, err := unix.Accept4(listening, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -118,7 +143,19 @@ func (s *server) accept(listening int, l Listener) error {
 		if err := s.greet(fd, l); err != nil {
 			return err
 		}
+		if l.Pause > 0 {
+			return s.rest(listening, l.Pause)
+		}
 	}
+}
+
+// rest has the loop look away from a listening socket for a while.
+func (s *server) rest(listening int, pause time.Duration) error {
+	look := func(events uint32) error {
+		return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, listening, &unix.EpollEvent{Events: events, Fd: int32(listening)})
+	}
+	time.AfterFunc(pause, func() { _ = look(unix.EPOLLIN) }) // the socket is there as long as the host is
+	return look(0)
 }
 
 // greet does the listener's service to one connection. That the peer may be gone by now is no error.
@@ -136,16 +173,22 @@ func (s *server) greet(fd int, l Listener) error {
 			return err
 		}
 		return unix.Close(fd)
+	case Answer:
+		s.asked[int32(fd)] = l
 	}
 	return s.watch(fd)
 }
 
-// drain reads what a held connection has to say, and closes it when that is over.
+// drain reads what a connection has to say, answers if it is to be answered, and closes it when that is over.
 func (s *server) drain(fd int32) {
 	n, err := unix.Read(int(fd), s.buf)
+	if l, asked := s.asked[fd]; asked && n > 0 {
+		_, _ = unix.Write(int(fd), l.answer(s.buf[:n]))
+	}
 	if n > 0 || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
 		return
 	}
+	delete(s.asked, fd)
 	_ = unix.Close(int(fd))
 }
 
@@ -164,7 +207,7 @@ func echo(fd int) error {
 	return nil
 }
 
-// datagrams reads all that has come to a UDP socket and, where the service is Echo, sends each back from where it was sent to.
+// datagrams reads all that has come to a UDP socket and, where the service says something, says it from where it was sent to.
 func (s *server) datagrams(fd int, l Listener) error {
 	for {
 		n, oobn, _, from, err := unix.Recvmsg(fd, s.buf, s.control, 0)
@@ -175,10 +218,18 @@ func (s *server) datagrams(fd int, l Listener) error {
 			continue
 		case err != nil:
 			return fmt.Errorf("receive: %w", err)
-		case l.Do != Echo:
+		case l.Do == Hold:
 			continue
 		}
-		if err := unix.Sendmsg(fd, s.buf[:n], s.control[:oobn], from, 0); err != nil && !lost(err) {
+		if oobn == unix.CmsgSpace(unix.SizeofInet6Pktinfo) {
+			// From the address that was asked (IPV6_PKTINFO), by whichever device the routes say: the relay's, if there is one.
+			clear(s.control[unix.CmsgLen(unix.SizeofInet6Pktinfo)-4 : oobn])
+		}
+		reply := s.buf[:n]
+		if l.Do == Answer {
+			reply = l.answer(reply)
+		}
+		if err := unix.Sendmsg(fd, reply, s.control[:oobn], from, 0); err != nil && !lost(err) {
 			return fmt.Errorf("send: %w", err)
 		}
 	}

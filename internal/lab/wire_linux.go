@@ -80,6 +80,11 @@ func (c *Config) apply() error {
 			return fmt.Errorf("answer all of %v: %w", p, err)
 		}
 	}
+	if c.relayed() {
+		if err := relay(c.Delay, c.Double); err != nil {
+			return fmt.Errorf("delay or double: %w", err)
+		}
+	}
 	return serve(c.Listen)
 }
 

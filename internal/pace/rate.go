@@ -53,17 +53,27 @@ func (r *Rate) Take(ctx context.Context, n int) int {
 	}
 }
 
+// Reserve takes permission for one, in advance if none is due, and returns when it may be sent.
+func (r *Rate) Reserve(now time.Time) time.Time {
+	if r == nil {
+		return now
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	interval := r.catchUp(now)
+	at := r.next
+	r.next = at.Add(interval)
+	if at.Before(now) {
+		return now
+	}
+	return at
+}
+
 // take returns how many of n are due at now, and if none is, how long until one will be.
 func (r *Rate) take(now time.Time, n int) (int, time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	interval := time.Duration(min(float64(time.Second)/r.perSecond, float64(longest)))
-	if oldest := now.Add(-batchTime); r.next.Before(oldest) {
-		r.next = oldest
-		if interval > batchTime {
-			r.next = now
-		}
-	}
+	interval := r.catchUp(now)
 	if late := now.Sub(r.next); late < 0 {
 		return 0, -late
 	} else if interval > 0 {
@@ -71,4 +81,16 @@ func (r *Rate) take(now time.Time, n int) (int, time.Duration) {
 	}
 	r.next = r.next.Add(time.Duration(n) * interval)
 	return n, 0
+}
+
+// catchUp forgets what was not sent when it was due, beyond one batch, and returns the time between two probes.
+func (r *Rate) catchUp(now time.Time) (interval time.Duration) {
+	interval = time.Duration(min(float64(time.Second)/r.perSecond, float64(longest)))
+	if oldest := now.Add(-batchTime); r.next.Before(oldest) {
+		r.next = oldest
+		if interval > batchTime {
+			r.next = now
+		}
+	}
+	return interval
 }

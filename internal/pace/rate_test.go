@@ -101,6 +101,38 @@ func TestNilIsUnlimited(t *testing.T) {
 	}
 }
 
+// Permission taken in advance counts as what is taken when due: together they keep to the rate.
+func TestReserve(t *testing.T) {
+	now := time.Now()
+	r := NewRate(1000)
+	for i := range 100 {
+		at, want := r.Reserve(now), now.Add(time.Duration(i)*time.Millisecond-batchTime)
+		if want.Before(now) {
+			want = now
+		}
+		if !at.Equal(want) {
+			t.Fatalf("reservation %d is for %v from now, want %v", i, at.Sub(now), want.Sub(now))
+		}
+	}
+	if n, wait := r.take(now, 1); n != 0 || wait != 90*time.Millisecond {
+		t.Errorf("behind them there are %d, or %v to wait", n, wait)
+	}
+	// After a sleep, all that is made up for is one batch.
+	later := now.Add(time.Hour)
+	for range 11 {
+		if at := r.Reserve(later); !at.Equal(later) {
+			t.Fatalf("after an hour a reservation is for %v later", at.Sub(later))
+		}
+	}
+	if at := r.Reserve(later); !at.After(later) {
+		t.Error("an hour without reservations is made up for")
+	}
+	var none *Rate
+	if at := none.Reserve(now); !at.Equal(now) {
+		t.Errorf("without a rate a reservation is for %v from now", at.Sub(now))
+	}
+}
+
 // However many share it, together they keep to it.
 func TestShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

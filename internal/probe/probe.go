@@ -19,15 +19,18 @@ type Proto uint8
 const (
 	TCP Proto = iota
 	UDP
+	Echo // ICMP echo: asks whether a host is there; its targets have port 1, as every target has one
 )
 
-// String returns "tcp" or "udp".
+// String returns "tcp", "udp" or "icmp".
 func (p Proto) String() string {
 	switch p {
 	case TCP:
 		return "tcp"
 	case UDP:
 		return "udp"
+	case Echo:
+		return "icmp"
 	}
 	return fmt.Sprintf("proto(%d)", uint8(p))
 }
@@ -42,6 +45,11 @@ type Target struct {
 type Probe struct {
 	Target
 	Attempt uint8
+	// Control says that the target refused before, and would again: its silence now shows that its host limits
+	// how often it refuses.
+	Control bool
+	// Until is when it is too late to ask; zero: never. A prober that kept the probe waiting beyond it reports it Unsent.
+	Until time.Time
 }
 
 // Method is a way of asking.
@@ -49,13 +57,18 @@ type Method uint8
 
 // The methods of probing.
 const (
-	Connect Method = iota // connect(2): a full TCP handshake, no privileges needed
+	Connect  Method = iota // connect(2): a full TCP handshake, no privileges needed
+	Datagram               // a UDP payload that fits the port
+	Ping                   // an ICMP echo request
+	Converse               // a TCP connection that hears what the service says
 )
 
-// String returns the method's name as --method spells it.
+var methodNames = [...]string{"connect", "udp", "ping", "banner"}
+
+// String returns the method's name; those that --method takes are spelled as it takes them.
 func (m Method) String() string {
-	if m == Connect {
-		return "connect"
+	if int(m) < len(methodNames) {
+		return methodNames[m]
 	}
 	return fmt.Sprintf("method(%d)", uint8(m))
 }
@@ -101,11 +114,17 @@ const (
 	ProtoUnreach
 	TimeExceeded
 	UDPResponse
+	EchoReply
+	NeighborResponse // the link's own protocol (ARP, NDP) found the host
+	NoNeighbor       // silence, with its cause: nobody on the link has the address
+	RateLimited      // silence that proves nothing: the host was seen to limit its refusals
+	Middlebox        // an answer that proves nothing: ports on which nothing listens answer alike
 	LocalError
 )
 
 var reasonNames = [...]string{"no-response", "syn-ack", "reset", "conn-refused", "port-unreach", "admin-prohibited",
-	"host-prohibited", "net-prohibited", "host-unreach", "net-unreach", "proto-unreach", "time-exceeded", "udp-response", "local-error"}
+	"host-prohibited", "net-prohibited", "host-unreach", "net-unreach", "proto-unreach", "time-exceeded", "udp-response",
+	"echo-reply", "neighbor-response", "no-neighbor", "rate-limited", "middlebox", "local-error"}
 
 // String returns the reason in nmap's words.
 func (r Reason) String() string {
@@ -138,9 +157,18 @@ func (r Reason) Words() string {
 		return "protocol unreachable"
 	case TimeExceeded:
 		return "time exceeded"
+	case NoNeighbor:
+		return "no neighbour answers for the address on the link"
+	case RateLimited:
+		return "no reply; this host rate-limits its refusals"
+	case Middlebox:
+		return "ports on which nothing listens answer alike"
 	}
 	return r.String()
 }
+
+// Silent reports whether the reason is one for silence: nobody answered.
+func (r Reason) Silent() bool { return r == NoResponse || r == NoNeighbor || r == RateLimited }
 
 // A Result is what one probe brought to light.
 type Result struct {
@@ -150,10 +178,13 @@ type Result struct {
 	Reason  Reason
 	From    netip.Addr    // who said so, when it was not the target itself: a router, by ICMP
 	ICMP    ICMP          // the message, when Reason came by one
+	TTL     uint8         // of the packet that answered (IPv6: its hop limit); 0 when it cannot be told
 	Attempt uint8         // the probe that was answered, from 1
 	RTT     time.Duration // zero when it cannot be told
 	Time    time.Time     // when it was seen
 	Err     error         // with Unsent: what was missing here
+	Reply   []byte        // the first bytes that were heard, if any; the result owns them
+	Control bool          // it answers a control (Probe.Control), and is no news
 }
 
 // Due hands out probes as they fall due. Several goroutines may call it at once.

@@ -128,19 +128,24 @@ func nextError(fd int) (e ICMPError, about netip.AddrPort, ok bool) {
 	if err != nil {
 		return e, about, false
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	e, ok = errorIn(oob[:n])
+	return e, addrPort(to), ok
+}
+
+// errorIn returns the error that control messages tell of.
+func errorIn(control []byte) (ICMPError, bool) {
+	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
-		return e, about, false
+		return ICMPError{}, false
 	}
 	for _, m := range messages {
 		v4 := m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_RECVERR
 		v6 := m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_RECVERR
 		if v4 || v6 {
-			e, ok = parseExtendedError(m.Data)
-			return e, addrPort(to), ok
+			return parseExtendedError(m.Data)
 		}
 	}
-	return e, about, false
+	return ICMPError{}, false
 }
 
 // addrPort returns a socket address without its zone.
