@@ -54,7 +54,7 @@ func portsPerSecond(b *testing.B, addr netip.Addr, ports, inFlight int, timeout 
 	plan := scan.NewPlan(space, uint64(inFlight))
 	plan.Attempts, plan.Timeout = 1, timeout
 	prober := &connect.Prober{Timeout: timeout, Concurrency: inFlight}
-	sum, err := scan.Run(b.Context(), plan, scan.Span{Hi: space.Len()}, prober, discard{}, nil)
+	sum, err := scan.Run(b.Context(), scan.Job{Plan: plan, Span: scan.Span{Hi: space.Len()}, Prober: prober, Sink: discard{}})
 	if err != nil || answers && sum.Answered != sum.Targets || !answers && sum.Answered != 0 {
 		b.Fatalf("%v; %+v", err, sum)
 	}
@@ -69,7 +69,7 @@ func middle(values []float64) float64 {
 // firstPorts is the ports from 1 to n of a host.
 func firstPorts(b *testing.B, addr netip.Addr, n int) target.Space {
 	b.Helper()
-	ports, err := target.ParsePorts(fmt.Sprintf("1-%d", n), nil)
+	ports, err := target.ParsePorts(fmt.Sprintf("1-%d", n), probe.TCP, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

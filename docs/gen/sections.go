@@ -10,7 +10,8 @@ type section struct {
 // sections are those of each command, in the order in which they are written.
 var sections = map[string][]section{
 	"sonde":  {commonExits, commonSignals, environment, commonFiles},
-	"scan":   {scanOutput, scanExits, scanSignals, environment, scanFiles},
+	"scan":   {scanOutput, scanJSON, scanExits, scanSignals, environment, scanFiles},
+	"report": {reportOutput, reportExits},
 	"talk":   {talkExits, talkSignals, resolverFiles},
 	"echo":   {serverOutput, serverExits, serverSignals, resolverFiles},
 	"listen": {serverOutput, serverExits, serverSignals, resolverFiles},
@@ -45,15 +46,40 @@ Results go to standard output, or to the files that --output names. Progress, no
 The text report has a table for each host. Ports that many have the same to say are summed up under it, but for open ones; -v shows each. The reason of a port is one of these:`, []entry{
 	{"syn-ack", "open: the connection was made."},
 	{"conn-refused", "closed: the host answered with a reset."},
-	{"no-response", "filtered: nobody said anything, however often it was asked."},
+	{"udp-response", "open: the answer belongs to what was asked."},
+	{"no-response", "filtered, UDP: open|filtered: nobody said anything, however often it was asked."},
+	{"rate-limited", "filtered or open|filtered: nobody said anything, but the host was seen to limit how often it refuses. It proves nothing."},
+	{"no-neighbor", "filtered: nobody on the link has the address."},
+	{"middlebox", "open|filtered: it was accepted, but so are ports on which nothing listens."},
 	{"port-unreach, host-unreach, net-unreach, proto-unreach, admin-prohibited, host-prohibited, net-prohibited, time-exceeded",
-		"filtered: an ICMP error came back. Where another machine than the target sent it, that machine is named."},
+		"filtered: an ICMP error came back. Where another machine than the target sent it, that machine is named. UDP: port-unreach from the target itself is closed."},
+}}
+
+var scanJSON = section{"JSON", `
+With -o json each line is an object. Its "type" says of what:`, []entry{
+	{"scan", "The first line: version, args, start, seed, shard, the ports asked (tcp, udp) and the number of hosts."},
+	{"result", "A verdict that was answered: addr, port, proto, state, reason, from (who sent the ICMP error), icmp_type, icmp_code, ttl, rtt_ms, attempt, banner, time. Of several for one target the last counts."},
+	{"silent", "Ports of a host that nobody answered for, with their state and the reason of their silence."},
+	{"undecided", "Ports of a host without a verdict: not asked, not waited for to the end, or not sent."},
+	{"host", "What is to be said of a host as a whole: middlebox, limited, gave_up, ptr."},
+	{"summary", "The last line. open + closed + filtered + open_filtered + undecided = targets. loss is the share of packets that got lost, expected_missed how many open ports were probably missed, expected_missed_95 how many at the most in 95 scans of 100; they are absent where too little was heard to tell."},
+}}
+
+var reportOutput = section{"OUTPUT", `
+The outputs are those of sonde-scan(1). Of a target that several files have, the better knowledge counts: open before all, an answer before silence.`, nil}
+
+var reportExits = section{"EXIT STATUS", "", []entry{
+	{"0", "The files were read and joined, whatever they say."},
+	{"1", "A file could not be read, or is no output of sonde-scan(1)."},
+	{"2", "Misused: an argument or an option that makes no sense."},
+	{"6", "--fail-on found what it names."},
 }}
 
 var scanExits = section{"EXIT STATUS", "", []entry{
 	{"0", "The scan ran to its end, whatever it found."},
 	{"1", "It failed, or a name could not be resolved, or ports could not be asked for a reason of this machine's."},
 	{"2", "Misused: an argument or an option that makes no sense. Nothing was sent."},
+	{"6", "--fail-on found what it names."},
 	{"130", "Interrupted by SIGINT or SIGTERM; what was found is reported, and marked as incomplete."},
 }}
 
@@ -63,6 +89,7 @@ var scanSignals = section{"SIGNALS", "", []entry{
 }}
 
 var scanFiles = section{"FILES", "", append([]entry{
+	{"--journal FILE", "What has been asked and found so far, one JSON object a line, each with a checksum of all up to it. It is only ever appended to, and locked while a scan runs."},
 	{"FILE.partial", "What --output FORMAT=FILE is written to until it is complete. Then it becomes FILE, which keeps what it was until that moment."},
 }, resolverFiles.entries...)}
 

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"sonde/internal/journal"
 )
 
 // An app is one run of the program: its streams and the flags that every command has.
@@ -22,13 +24,17 @@ type app struct {
 	out, err *os.File
 	quiet    bool // no progress, no notes, no log; errors and results remain
 	verbose  bool
+	args     []string // as typed, without the program's name
+
+	resumed   *journal.Journal // of the scan that goes on, if this is to go on with one
+	resumedTo []string         // its outputs, where they are given anew
 }
 
 // Main runs sonde with args, the program's name left out, and returns its exit code:
 // 0 done, 1 failed, 2 misused, 130 interrupted; a conversation's own are in talk.go.
 func Main(args []string, in, out, errOut *os.File) int {
 	signal.Ignore(syscall.SIGPIPE) // a reader of ours that goes away is an error of the write, not our death
-	a := &app{in: in, out: out, err: errOut}
+	a := &app{in: in, out: out, err: errOut, args: args}
 	root := a.root()
 	root.SetArgs(args)
 	return a.exit(root.Execute())
@@ -54,7 +60,7 @@ It scans ports, talks to servers, answers as one, and says what it saw and how i
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress, notes or log; results and errors only")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more")
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(a.scanCommand(), a.echoCommand(), a.talkCommand(), a.listenCommand())
+	root.AddCommand(a.scanCommand(), a.reportCommand(), a.echoCommand(), a.talkCommand(), a.listenCommand())
 	return root
 }
 

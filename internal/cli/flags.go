@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"sonde/internal/probe"
 )
 
 // seconds is a duration flag whose bare numbers are seconds: 2, 0.5, 500ms, 1m30s.
@@ -40,5 +42,29 @@ func (s seconds) Set(text string) error {
 		return fmt.Errorf("%s is too short; it must be more than 0", text)
 	}
 	*s.value = d
+	return nil
+}
+
+// A method is --method: the protocol of ports that are named without one.
+type method struct{ proto *probe.Proto }
+
+func (m method) String() string {
+	if m.proto != nil && *m.proto == probe.UDP {
+		return probe.Datagram.String()
+	}
+	return probe.Connect.String()
+}
+
+func (m method) Type() string { return "METHOD" }
+
+func (m method) Set(text string) error {
+	switch text {
+	case probe.Connect.String():
+		*m.proto = probe.TCP
+	case probe.Datagram.String():
+		*m.proto = probe.UDP
+	default:
+		return fmt.Errorf("%q is no method; there are %v and %v", text, probe.Connect, probe.Datagram)
+	}
 	return nil
 }

@@ -15,9 +15,9 @@ var floors = [][]string{
 	{"probe"},
 	{"target", "shuffle", "service", "payload", "safetext", "loss"},
 	{"pace", "sock"},
-	{"probe/connect", "serve"},
+	{"probe/connect", "probe/udp", "probe/ping", "probe/banner", "serve"},
 	{"scan", "echo", "talk", "listen"},
-	{"report"},
+	{"report", "journal"},
 	{"cli"},
 	{""}, // main
 }

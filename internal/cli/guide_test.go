@@ -59,10 +59,12 @@ func TestGuide(t *testing.T) {
 func guideHosts(t *testing.T, network *lab.Net) {
 	const bye, broken, silent, forbidden, disguised = 7001, 7002, 1002, 1003, 1004
 	rules := []lab.Rule{{Ports: lab.Port(silent), Do: lab.Drop}, {Ports: lab.Port(silent), Do: lab.Drop, Proto: probe.UDP},
+		{Ports: lab.Port(forbidden), Do: lab.AdminProhibited, Proto: probe.UDP},
 		{Ports: lab.Port(broken), Flags: lab.FIN, Do: lab.Reset}, {Ports: lab.Port(forbidden), Do: lab.AdminProhibited}, {Ports: lab.Port(disguised), Do: lab.PortUnreach}}
 	near := network.Host(t, lab.Config{
-		Listen: []lab.Listener{{Ports: lab.Port(80)}, {Ports: lab.Port(bye), Banner: []byte("bye\n"), Do: lab.Hangup}, {Ports: lab.Port(broken)}},
-		Rules:  rules, Sysctls: lab.NoICMPLimits(),
+		Listen: []lab.Listener{{Ports: lab.Port(80)}, {Ports: lab.Port(bye), Banner: []byte("bye\n"), Do: lab.Hangup}, {Ports: lab.Port(broken)},
+			{Ports: lab.Port(17), Proto: probe.UDP, Do: lab.Answer, Reply: []byte("Say what you see.\r\n")}},
+		Rules: rules, Sysctls: lab.NoICMPLimits(),
 	})
 	far := near.Behind(t, lab.Config{Listen: []lab.Listener{{Ports: lab.Port(80)}}})
 	for host, want := range map[*lab.Host]string{near: "198.18.1.2", far: "198.18.2.2"} {

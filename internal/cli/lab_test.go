@@ -14,6 +14,8 @@ import (
 //	$HOST    listens on 80 and 443, is silent on 1000-1999 and refuses 2000-2099 as administratively prohibited
 //	$HOST6   the same by IPv6
 //	$PUBLIC  the same by an address that looks public
+//	$BOX     accepts on every port; behind 22 a service speaks
+//	$LIMITED refuses all but port 22 as administratively prohibited, as often as Linux does
 func TestScriptsInLab(t *testing.T) {
 	net := lab.Enter(t)
 	if net == nil {
@@ -29,9 +31,16 @@ func TestScriptsInLab(t *testing.T) {
 		},
 		Sysctls: lab.NoICMPLimits(),
 	})
+	box := net.Host(t, lab.Config{Listen: []lab.Listener{{Ports: lab.Port(22), Banner: []byte("SSH-2.0-box\r\n")}, {}}})
+	limited := net.Host(t, lab.Config{
+		Listen: []lab.Listener{{Ports: lab.Port(22)}},
+		Rules:  []lab.Rule{{Ports: lab.Port(22), Do: lab.Accept}, {Do: lab.AdminProhibited}},
+	})
 	runScripts(t, "testdata/lab", func(env *testscript.Env) error {
 		env.Setenv("HOST", host.IPv4.String())
 		env.Setenv("HOST6", host.IPv6.String())
+		env.Setenv("BOX", box.IPv4.String())
+		env.Setenv("LIMITED", limited.IPv4.String())
 		env.Setenv("PUBLIC", public.Addr().Next().String())
 		return nil
 	})

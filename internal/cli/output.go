@@ -4,13 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	"sonde/internal/probe"
 	"sonde/internal/report"
 	"sonde/internal/scan"
+	"sonde/internal/sock"
 )
 
 // outputs is -o FORMAT[=FILE], repeatable.
@@ -22,8 +26,9 @@ func (o *outputs) Type() string   { return "FORMAT[=FILE]" }
 // Set checks the format; whether two write to standard output is seen when all are known.
 func (o *outputs) Set(text string) error {
 	format, file, toFile := strings.Cut(text, "=")
-	if format != "text" && format != "json" {
-		return fmt.Errorf("%q is no format; there are text and json", format)
+	if known := report.Formats(); !slices.Contains(known, format) {
+		last := len(known) - 1
+		return fmt.Errorf("%q is no format; there are %s and %s", format, strings.Join(known[:last], ", "), known[last])
 	}
 	if toFile && file == "" {
 		return fmt.Errorf("%q names no file", text)
@@ -32,6 +37,18 @@ func (o *outputs) Set(text string) error {
 		text = format // standard output, as elsewhere
 	}
 	o.specs = append(o.specs, text)
+	return nil
+}
+
+// spare refuses outputs on whose way to their names the file in would be overwritten.
+func (o *outputs) spare(in *os.File) error {
+	for _, spec := range o.specs {
+		_, name, toFile := strings.Cut(spec, "=")
+		if toFile && hasName(in, behindLink(name)+partialSuffix) {
+			return misuse(fmt.Errorf("%s is read, and would be overwritten: %s is written there until it is whole", in.Name(), name),
+				"name another output, or rename "+in.Name())
+		}
+	}
 	return nil
 }
 
@@ -47,15 +64,7 @@ func createPartial(name string) (*partialFile, error) {
 	if isStream(name) {
 		return openWhole(name)
 	}
-	// A link keeps being one: what it leads to is written.
-	if target, err := filepath.EvalSymlinks(name); err == nil {
-		name = target
-	} else if target, err := os.Readlink(name); err == nil {
-		name = filepath.Join(filepath.Dir(name), target)
-		if filepath.IsAbs(target) {
-			name = target
-		}
-	}
+	name = behindLink(name)
 	mode := os.FileMode(0o666)
 	info, err := os.Stat(name)
 	switch {
@@ -66,20 +75,64 @@ func createPartial(name string) (*partialFile, error) {
 	case err == nil:
 		mode = info.Mode().Perm()
 	}
-	f, err := os.OpenFile(name+partialSuffix, os.O_WRONLY|os.O_CREATE, mode)
-	if err != nil {
+	f, err := openLocked(name+partialSuffix, mode)
+	switch {
+	case errors.Is(err, sock.ErrLocked):
+		return nil, fmt.Errorf("cannot write %s: another output goes to it now", name)
+	case err != nil:
 		return nil, fmt.Errorf("cannot write: %w", err)
 	}
 	// What an earlier run left behind is overwritten; what another run is writing now is not.
-	if err := lock(f); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("cannot write %s: another output goes to it now", name)
-	}
 	if err := f.Truncate(0); err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("cannot write: %w", err)
 	}
 	return &partialFile{File: f, name: name}, nil
+}
+
+// behindLink returns what a name leads to: a link keeps being one, and what it leads to is written.
+func behindLink(name string) string {
+	if target, err := filepath.EvalSymlinks(name); err == nil {
+		return target
+	}
+	target, err := os.Readlink(name)
+	switch {
+	case err != nil:
+		return name
+	case filepath.IsAbs(target):
+		return target
+	}
+	return filepath.Join(filepath.Dir(name), target)
+}
+
+// openLocked opens a file that this process alone writes until it closes it. Between the opening and the
+// locking another run may give the file its name and be done with it: then what was locked has another name, or none,
+// and the next try opens a file of our own.
+func openLocked(name string, mode os.FileMode) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE, mode)
+		if err != nil {
+			return nil, err
+		}
+		if err := sock.Lock(f); err != nil {
+			_ = f.Close()
+			return nil, err
+		}
+		if hasName(f, name) {
+			return f, nil
+		}
+		_ = f.Close()
+	}
+}
+
+// hasName reports whether name still leads to f.
+func hasName(f *os.File, name string) bool {
+	own, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(name)
+	return err == nil && os.SameFile(own, named)
 }
 
 const partialSuffix = ".partial"
@@ -98,15 +151,41 @@ func isStream(name string) bool {
 	return name == "/dev/stdout" || name == "/dev/stderr" || strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/")
 }
 
-// finish closes the file and gives it its name.
+// finish gives the file its name and closes it.
 func (f *partialFile) finish() error {
-	if err := f.Close(); err != nil {
+	if f.whole {
+		return f.Close()
+	}
+	if err := f.Sync(); err != nil { // what cannot be stored does not take the name
+		_ = f.Close()
 		return err
 	}
+	return f.last(func() error { return os.Rename(f.Name(), f.name) })
+}
+
+// discard takes back a file to which nothing was written.
+func (f *partialFile) discard() {
 	if f.whole {
-		return nil
+		_ = f.Close()
+		return
 	}
-	return os.Rename(f.Name(), f.name)
+	_ = f.last(func() error { return os.Remove(f.Name()) })
+}
+
+// last does something with FILE.partial and closes it: in this order, so that it is not another's that has
+// locked it meanwhile. Windows neither renames nor removes what is open.
+func (f *partialFile) last(do func() error) error {
+	if runtime.GOOS == "windows" {
+		if err := f.Close(); err != nil {
+			return err
+		}
+		return do()
+	}
+	if err := do(); err != nil {
+		_ = f.Close()
+		return err
+	}
+	return f.Close()
 }
 
 // A tee is all the reports of a scan. One that cannot be written any more is left out from then on.
@@ -140,11 +219,7 @@ func (o *outputs) open(stdout io.Writer, options report.Options) (*tee, error) {
 			t.discard()
 			return nil, misuse(errors.New("two outputs cannot share standard output"), "send one to a file: -o json=scan.json")
 		}
-		if format == "json" {
-			out.Report = report.NewJSON(w, opts)
-		} else {
-			out.Report = report.NewText(w, opts)
-		}
+		out.Report, _ = report.New(format, w, opts) // Set knows the formats
 		t.outputs = append(t.outputs, out)
 	}
 	return t, nil
@@ -154,10 +229,7 @@ func (o *outputs) open(stdout io.Writer, options report.Options) (*tee, error) {
 func (t *tee) discard() {
 	for _, out := range t.outputs {
 		if out.file != nil {
-			_ = out.file.Close()
-			if !out.file.whole {
-				_ = os.Remove(out.file.Name())
-			}
+			out.file.discard()
 		}
 	}
 }
@@ -167,8 +239,8 @@ func (t *tee) Put(answers []probe.Result) error {
 	return t.each(func(out *output) error { return out.Put(answers) })
 }
 
-func (t *tee) span(s *scan.Summary) error {
-	return t.each(func(out *output) error { return out.Span(s) })
+func (t *tee) span(hosts uint64, each iter.Seq[scan.Host]) error {
+	return t.each(func(out *output) error { return out.Span(hosts, each) })
 }
 
 // close ends the reports, and gives the files their names if they are whole. What could not be

@@ -19,23 +19,24 @@ const (
 // A progress is the one line, on a terminal, that tells how far a scan is. What else is written to
 // the terminal goes through its Write or hides it first.
 type progress struct {
+	begun time.Time
+	w     io.Writer
+	width int // of the terminal; 0: there is none, and no line
+
+	mu      sync.Mutex
 	meter   *scan.Meter
 	targets uint64
-	begun   time.Time
-	w       io.Writer
-	width   int // of the terminal; 0: there is none, and no line
-
-	mu     sync.Mutex
-	shown  bool
-	within bool // what was written last to the terminal did not end its line
-	stop   chan struct{}
-	done   sync.WaitGroup
+	what    string
+	shown   bool
+	within  bool // what was written last to the terminal did not end its line
+	stop    chan struct{}
+	done    sync.WaitGroup
 }
 
-// newProgress returns the line for the scan that meter watches. Off a terminal, or when
+// newProgress returns the line for a scan. Off a terminal, or when
 // quiet, it only answers asks for the status.
-func (a *app) newProgress(meter *scan.Meter, targets uint64) *progress {
-	p := &progress{meter: meter, targets: targets, w: a.err, stop: make(chan struct{})}
+func (a *app) newProgress() *progress {
+	p := &progress{meter: &scan.Meter{}, w: a.err, stop: make(chan struct{})}
 	if width, _, err := term.GetSize(int(a.err.Fd())); err == nil && !a.quiet {
 		p.width = width
 	}
@@ -52,6 +53,13 @@ func (p *progress) start() {
 	})
 }
 
+// watch makes the line tell of so many targets that are counted by meter, with words before it.
+func (p *progress) watch(meter *scan.Meter, targets uint64, what string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meter, p.targets, p.what = meter, targets, what
+}
+
 func (p *progress) run(asked <-chan statusRequest) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
@@ -60,8 +68,7 @@ func (p *progress) run(asked <-chan statusRequest) {
 		case <-p.stop:
 			return
 		case <-asked:
-			p.hide()
-			fmt.Fprintf(p.w, "sonde: %s\n", p)
+			p.tell()
 		case <-tick.C:
 			if p.width > 0 && time.Since(p.begun) > progressAfter {
 				p.show()
@@ -87,6 +94,14 @@ func (p *progress) show() {
 	p.shown = true
 }
 
+// tell prints the line as one that stays.
+func (p *progress) tell() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clear()
+	fmt.Fprintf(p.w, "sonde: %s\n", p)
+}
+
 // hide clears the line, so that something else can be written in its place.
 func (p *progress) hide() {
 	p.mu.Lock()
@@ -101,13 +116,13 @@ func (p *progress) clear() {
 	}
 }
 
-// String tells percent, rate, what was found and how long it will take.
+// String tells percent, rate, what was found and how long it will take. The lock is held.
 func (p *progress) String() string {
 	m := p.meter
 	asked, probes := m.Asked.Load(), m.Probes.Load()
 	elapsed := time.Since(p.begun)
 	share := float64(asked) / float64(max(p.targets, 1))
-	s := fmt.Sprintf("%.0f %% asked, %.0f probes/s, %d answered, %d open", 100*share, float64(probes)/elapsed.Seconds(), m.Answered.Load(), m.Open.Load())
+	s := fmt.Sprintf("%s%.0f %% asked, %.0f probes/s, %d answered, %d open", p.what, 100*share, float64(probes)/elapsed.Seconds(), m.Answered.Load(), m.Open.Load())
 	switch {
 	case asked >= p.targets && m.Pass.Load() > 1:
 		s += fmt.Sprintf(", attempt %d of %d silent", m.Pass.Load(), m.PassSize.Load())

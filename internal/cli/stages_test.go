@@ -2,15 +2,22 @@ package cli
 
 import (
 	"net/netip"
-	"reflect"
 	"testing"
 	"time"
 
+	"sonde/internal/probe"
 	"sonde/internal/probe/connect"
+	"sonde/internal/scan"
 )
 
+// A planned is a zone with the plan that it is scanned by.
+type planned struct {
+	*zone
+	plan scan.Plan
+}
+
 // stagesOf returns what a command line comes to, up to the first packet.
-func stagesOf(t *testing.T, args ...string) []stage {
+func stagesOf(t *testing.T, args ...string) (all []planned) {
 	t.Helper()
 	s := &scanner{app: &app{quiet: true}, timeout: time.Second}
 	cmd := s.command()
@@ -29,16 +36,15 @@ func stagesOf(t *testing.T, args ...string) []stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.stages(found, s.newProgress(nil, 0))
+	for _, z := range s.zones(found, s.newProgress()) {
+		all = append(all, planned{z, s.plan(z, z.space)})
+	}
+	return all
 }
 
 // Each flag gets to where it has its effect.
 func TestFlagsBecomeStages(t *testing.T) {
-	prober := func(st stage) connect.Prober {
-		p := *st.prober.(*connect.Prober)
-		p.OnShortage = nil
-		return p
-	}
+	prober := func(st planned) *connect.Prober { return st.probers[probe.TCP].(*connect.Prober) }
 	near := stagesOf(t, "127.0.0.1")
 	if len(near) != 1 || near[0].plan.Rate != nil || prober(near[0]).PerHost != 0 || prober(near[0]).Concurrency != 0 {
 		t.Errorf("an address nearby has limits: %+v", near)
@@ -55,9 +61,10 @@ func TestFlagsBecomeStages(t *testing.T) {
 	}
 	all := stagesOf(t, "127.0.0.1", "8.8.8.8", "--rate", "50", "--concurrency", "7", "--timeout", "0.25", "--source", "127.0.0.1", "--interface", "lo")
 	for i, st := range all {
-		want := connect.Prober{Timeout: 250 * time.Millisecond, Concurrency: 7, Source4: netip.MustParseAddr("127.0.0.1"), Interface: "lo"}
-		if got := prober(st); !reflect.DeepEqual(got, want) {
-			t.Errorf("stage %d has the prober %+v, want %+v", i, got, want)
+		want := &connect.Prober{Timeout: 250 * time.Millisecond, Concurrency: 7, Source4: netip.MustParseAddr("127.0.0.1"), Interface: "lo"}
+		got := prober(st)
+		if got.Timeout != want.Timeout || got.Concurrency != want.Concurrency || got.Source4 != want.Source4 || got.Interface != want.Interface {
+			t.Errorf("zone %d has the prober %+v, want %+v", i, got, want)
 		}
 		if st.plan.Rate == nil || st.spans != smallestSpan {
 			t.Errorf("stage %d: rate %v, spans of %d", i, st.plan.Rate, st.spans)

@@ -13,15 +13,19 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"sonde/internal/probe"
 	"sonde/internal/service"
 	"sonde/internal/target"
 )
 
-// services is what package service knows of TCP.
+// services is what package service knows.
 type services struct{}
 
-func (services) Ports(name string) []uint16 { return service.Ports(name, false) }
-func (services) Top(n int) []uint16         { return service.Top(n, false) }
+func (services) Ports(name string, proto probe.Proto) []uint16 {
+	return service.Ports(name, proto == probe.UDP)
+}
+
+func (services) Top(n int, proto probe.Proto) []uint16 { return service.Top(n, proto == probe.UDP) }
 
 // A selection is what a user wants scanned, as flags say it.
 type selection struct {
@@ -30,7 +34,8 @@ type selection struct {
 	exclude      []string
 	ports        []string // none: the hundred commonest
 	excludePorts []string
-	all          bool // every address of a name
+	proto        probe.Proto // of ports that name none
+	all          bool        // every address of a name
 	family
 }
 
@@ -82,14 +87,14 @@ func (s *selection) find(ctx context.Context, specs []target.Spec) (*found, erro
 func (s *selection) specs(in io.Reader) ([]target.Spec, error) {
 	var specs []target.Spec
 	for _, text := range s.hosts {
-		spec, err := target.ParseTarget(text, services{})
+		spec, err := target.ParseTarget(text, s.proto, services{})
 		if err != nil {
 			return nil, badTarget(text, err)
 		}
 		specs = append(specs, spec)
 	}
 	for _, name := range s.files {
-		more, err := readTargets(name, in)
+		more, err := readTargets(name, s.proto, in)
 		if err != nil {
 			return nil, err
 		}
@@ -126,7 +131,7 @@ func (s *selection) checkAddress(spec target.Spec) error {
 
 // readTargets reads a file of targets: any number a line, # to the end of the line is a
 // comment. - is standard input.
-func readTargets(name string, in io.Reader) ([]target.Spec, error) {
+func readTargets(name string, proto probe.Proto, in io.Reader) ([]target.Spec, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
@@ -141,7 +146,7 @@ func readTargets(name string, in io.Reader) ([]target.Spec, error) {
 	for ; lines.Scan(); n++ {
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		for word := range strings.FieldsSeq(text) {
-			spec, err := target.ParseTarget(word, services{})
+			spec, err := target.ParseTarget(word, proto, services{})
 			if err != nil {
 				return nil, badTarget(word, fmt.Errorf("%s:%d: %w", name, n, err))
 			}
@@ -175,42 +180,46 @@ func badTarget(text string, err error) error {
 	return misuse(err, "targets are names, addresses, prefixes (192.0.2.0/24) and ranges (192.0.2.1-20), each with its own :PORTS if it has any")
 }
 
+const portsHint = "ports are numbers, ranges (1-1024), service names, top:N, or - for all; U: before them makes them UDP's, T: TCP's"
+
 // serviceHint suggests a service for a word that is none.
 func serviceHint(err error) (string, bool) {
 	var unknown *target.UnknownServiceError
 	if !errors.As(err, &unknown) {
 		return "", false
 	}
-	if near, ok := nearest(unknown.Name, serviceNames(false)); ok {
+	if near, ok := nearest(unknown.Name, serviceNames(unknown.Proto == probe.UDP)); ok {
 		return fmt.Sprintf("did you mean %s?", near), true
 	}
-	return "ports are numbers, ranges (1-1024), service names, top:N, or - for all", true
+	return portsHint, true
 }
 
-func parsePorts(list string) (target.Ports, error) {
-	ports, err := target.ParsePorts(list, services{})
+func parsePorts(list string, proto probe.Proto) (target.Ports, error) {
+	ports, err := target.ParsePorts(list, proto, services{})
 	if err == nil {
 		return ports, nil
 	}
 	if hint, ok := serviceHint(err); ok {
 		return ports, misuse(err, hint)
 	}
-	return ports, misuse(err, "ports are numbers, ranges (1-1024), service names, top:N, or - for all")
+	return ports, misuse(err, portsHint)
 }
 
 func (s *selection) defaultPorts() (target.Ports, error) {
 	if len(s.ports) == 0 {
-		return parsePorts("top:100")
+		return parsePorts("top:100", s.proto)
 	}
-	return parseAllPorts(s.ports)
+	return parseAllPorts(s.ports, s.proto)
 }
 
-func (s *selection) portsLeftOut() (target.Ports, error) { return parseAllPorts(s.excludePorts) }
+func (s *selection) portsLeftOut() (target.Ports, error) {
+	return parseAllPorts(s.excludePorts, s.proto)
+}
 
 // parseAllPorts returns the ports of any of the lists.
-func parseAllPorts(lists []string) (all target.Ports, err error) {
+func parseAllPorts(lists []string, proto probe.Proto) (all target.Ports, err error) {
 	for _, list := range lists {
-		ports, err := parsePorts(list)
+		ports, err := parsePorts(list, proto)
 		if err != nil {
 			return all, err
 		}
@@ -298,7 +307,7 @@ func (s *selection) excluded(ctx context.Context) ([]target.Spec, error) {
 	var specs []target.Spec
 	for _, list := range s.exclude {
 		for text := range strings.SplitSeq(list, ",") {
-			spec, err := target.ParseTarget(strings.TrimSpace(text), services{})
+			spec, err := target.ParseTarget(strings.TrimSpace(text), s.proto, services{})
 			if err != nil {
 				return nil, badTarget(text, fmt.Errorf("--exclude: %w", err))
 			}

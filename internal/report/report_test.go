@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sonde/internal/loss"
 	"sonde/internal/probe"
 	"sonde/internal/scan"
 	"sonde/internal/target"
@@ -61,7 +62,7 @@ func answers() script {
 // write scans the addresses with the script and returns what the report wrote.
 func write(t *testing.T, make func(*bytes.Buffer) Report, s script, ports string, addrs ...string) string {
 	t.Helper()
-	p, err := target.ParsePorts(ports, nil)
+	p, err := target.ParsePorts(ports, probe.TCP, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,14 +79,14 @@ func write(t *testing.T, make func(*bytes.Buffer) Report, s script, ports string
 	var out bytes.Buffer
 	r := make(&out)
 	total := scan.Summary{Complete: true}
-	for span := range plan.Spans(space.Len()) {
-		summary, err := scan.Run(t.Context(), plan, span, s, r, nil)
-		if err := errors.Join(err, r.Span(&summary)); err != nil {
+	for span := range plan.Spans(plan.Whole(), space.Len()) {
+		summary, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: span, Prober: s, Sink: r})
+		if err := errors.Join(err, r.Span(summary.Hosts, summary.EachHost())); err != nil {
 			t.Fatal(err)
 		}
 		total = total.Add(summary)
 	}
-	total.Elapsed = 1500 * time.Millisecond
+	total.Elapsed, total.Missed = 1500*time.Millisecond, loss.Estimate{Answers: total.Answered} // how that is told has a test of its own
 	if err := r.Close(total); err != nil {
 		t.Fatal(err)
 	}
@@ -157,13 +158,13 @@ func TestJSON(t *testing.T) {
 	for _, want := range []string{
 		`{"type":"result","addr":"192.0.2.1","name":"host.example\u001b[31m","port":22,"proto":"tcp","state":"open","reason":"syn-ack","service":"ssh","rtt_ms":1.234,"attempt":1,"time":"2026-01-02T03:04:05Z"}`,
 		`{"type":"result","addr":"2001:db8::1","port":8080,"proto":"tcp","state":"filtered","reason":"admin-prohibited","from":"198.18.0.2","icmp_type":3,"icmp_code":13,"service":"http-alt","rtt_ms":1,"attempt":1,"time":"2026-01-02T03:04:05Z"}`,
-		`{"type":"silent","addr":"2001:db8::1","proto":"tcp","ports":"3000-3014,4000"}`,
+		`{"type":"silent","addr":"2001:db8::1","proto":"tcp","state":"filtered","reason":"no-response","ports":"3000-3014,4000"}`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("no line is %s", want)
 		}
 	}
-	summary := `{"type":"summary","hosts":2,"targets":140,"probes":140,"answered":108,"open":4,"closed":42,"filtered":94,"open_filtered":0,"unanswered":32,"undecided":0,"elapsed_s":1.5,"complete":true}`
+	summary := `{"type":"summary","hosts":2,"targets":140,"probes":140,"answered":108,"open":4,"closed":42,"filtered":94,"open_filtered":0,"unanswered":32,"undecided":0,"gave_up":0,"limited":0,"middleboxes":0,"skipped":0,"elapsed_s":1.5,"complete":true}`
 	if last := lines[len(lines)-1]; last != summary {
 		t.Errorf("the last line is %s, want %s", last, summary)
 	}
@@ -178,7 +179,11 @@ func TestJSONOfOpenPortsOnly(t *testing.T) {
 
 // A writer that fails fails the report: nothing is lost without a word.
 func TestWriteErrors(t *testing.T) {
-	for name, r := range map[string]Report{"text": NewText(full{}, Options{}), "json": NewJSON(full{}, Options{})} {
+	for _, name := range Formats() {
+		r, ok := New(name, full{}, Options{})
+		if !ok {
+			t.Fatalf("there is no format %s", name)
+		}
 		if err := r.Close(scan.Summary{}); !errors.Is(err, errFull) {
 			t.Errorf("%s: %v", name, err)
 		}

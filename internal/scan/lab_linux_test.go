@@ -23,7 +23,7 @@ import (
 // scanIn scans ports of the addresses with the connect prober, and returns the answers and the summary.
 func scanIn(t testing.TB, prober *connect.Prober, attempts uint8, ports string, addrs ...netip.Addr) (*found, scan.Summary) {
 	t.Helper()
-	p, err := target.ParsePorts(ports, nil)
+	p, err := target.ParsePorts(ports, probe.TCP, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func scanIn(t testing.TB, prober *connect.Prober, attempts uint8, ports string, 
 	plan := scan.NewPlan(s, rand.Uint64())
 	plan.Attempts, plan.Timeout = attempts, prober.Timeout
 	sink := &found{}
-	summary, err := scan.Run(t.Context(), plan, whole(plan), prober, sink, nil)
+	summary, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: prober, Sink: sink})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 		return
 	}
 	host := net.Host(t, lab.Config{Rules: []lab.Rule{{Do: lab.Drop}}})
-	p, _ := target.ParsePorts("-", nil)
+	p, _ := target.ParsePorts("-", probe.TCP, nil)
 	var b target.Builder
 	b.Add(host.IPv4, host.IPv4, p)
 	s, err := b.Space()
@@ -378,7 +378,7 @@ func TestProbeEndsWithItsContext(t *testing.T) {
 	plan.Attempts, plan.Timeout = 4, time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
-	summary, err := scan.Run(ctx, plan, whole(plan), &connect.Prober{Timeout: time.Hour}, &found{}, nil)
+	summary, err := scan.Run(ctx, scan.Job{Plan: plan, Span: whole(plan), Prober: &connect.Prober{Timeout: time.Hour}, Sink: &found{}})
 	if !errors.Is(err, context.Canceled) || summary.Complete {
 		t.Errorf("it ended with %v, %+v", err, summary)
 	}

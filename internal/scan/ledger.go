@@ -1,10 +1,6 @@
 package scan
 
-import (
-	"math/bits"
-
-	"sonde/internal/probe"
-)
+import "sonde/internal/probe"
 
 // A ledger keeps the best answer of each target of a span, in two bits: silent,
 // filtered, closed, open, in the order in which one answer gives way to another. What
@@ -72,14 +68,21 @@ func (l *ledger) isUnsent(i uint64) bool {
 	return l.unsent != nil && l.unsent[i/64]>>(i%64)&1 == 1
 }
 
-// unsentSilent counts the targets that nothing is known of because their probe stayed here.
-func (l *ledger) unsentSilent() (n uint64) {
-	for w, word := range l.unsent {
-		for ; word != 0; word &= word - 1 {
-			if l.answer(uint64(w*64+bits.TrailingZeros64(word))) == silent {
-				n++
-			}
+// unsentRuns returns the targets that nothing is known of because their probe stayed here, as runs.
+func (l *ledger) unsentRuns() (runs []Span) {
+	for i := uint64(0); l.unsent != nil && i < l.targets(); i++ {
+		if !l.isUnsent(i) || l.answer(i) != silent {
+			continue
+		}
+		if n := len(runs); n > 0 && runs[n-1].Hi == i {
+			runs[n-1].Hi++
+		} else {
+			runs = append(runs, Span{i, i + 1})
 		}
 	}
-	return n
+	return runs
+}
+
+func (l *ledger) targets() uint64 {
+	return l.counts[silent] + l.counts[filtered] + l.counts[closed] + l.counts[open]
 }

@@ -201,27 +201,32 @@ func (o *order) nextCut(place, limit uint64) uint64 {
 	return cut
 }
 
-// eachBlock yields the place at which each block of a span begins, and how many hosts it
-// holds: the first round asks every one of them, in consecutive places.
-func (o *order) eachBlock(span Span) iter.Seq2[uint64, uint64] {
-	return func(yield func(place, hosts uint64) bool) {
+// blockStart returns the place at which the block that holds place begins.
+func (o *order) blockStart(place uint64) uint64 {
+	s := &o.segments[last(len(o.segments), func(k int) bool { return o.segments[k].first <= place })]
+	return place - (place-s.first)%s.blockLen
+}
+
+// eachBlock yields the blocks of a span, and how many hosts each holds: the first round asks every one of them, in
+// consecutive places. Of a block that the span holds only a part of, it yields that part, and 0 hosts.
+func (o *order) eachBlock(span Span) iter.Seq2[Span, uint64] {
+	return func(yield func(block Span, hosts uint64) bool) {
 		for _, s := range o.segments {
 			lo, hi := max(span.Lo, s.first), min(span.Hi, s.first+s.blocks*s.blockLen)
-			for place := lo; place < hi; place += s.blockLen {
-				if !yield(place, s.steps[0].hosts) {
+			for place := lo; place < hi; {
+				start := o.blockStart(place)
+				block := Span{place, min(start+s.blockLen, hi)}
+				hosts := s.steps[0].hosts
+				if block.Hi-block.Lo < s.blockLen {
+					hosts = 0
+				}
+				if !yield(block, hosts) {
 					return
 				}
+				place = block.Hi
 			}
 		}
 	}
-}
-
-// hosts counts the hosts of a span.
-func (o *order) hosts(span Span) (n uint64) {
-	for _, hosts := range o.eachBlock(span) {
-		n += hosts
-	}
-	return n
 }
 
 // last returns the greatest k below n for which holds(k), which holds up to there and not behind.

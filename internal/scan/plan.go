@@ -10,6 +10,8 @@ package scan
 import (
 	"context"
 	"iter"
+	"maps"
+	"math/bits"
 	"net/netip"
 	"time"
 
@@ -25,7 +27,13 @@ type Plan struct {
 	Seed     uint64
 	Rate     *pace.Rate    // probes per second; nil means unlimited
 	Attempts uint8         // passes at the most; pass 3 and later only if the one before heard anything
-	Timeout  time.Duration // how long one probe waits for its answer
+	Timeout  time.Duration // how long one probe waits for its answer, at the most
+	// HostTimeout bounds the time from the first probe of a host to its last; 0: no bound. What was
+	// found of it until then is kept, the rest is undecided.
+	HostTimeout time.Duration
+	// Recall is the share of what would answer that is to be found, below 1: passes go on, as far as Attempts
+	// allows, until what was heard shows that it is reached. 0: the rule of Attempts alone.
+	Recall float64
 	// Untold says that the prober does not report silence; it is assumed two timeouts after the last sign of life.
 	Untold bool
 
@@ -49,18 +57,33 @@ func (p *Plan) Place(t probe.Target) (place uint64, ok bool) {
 	return p.order.placeOf(i), true
 }
 
-// A Span is the places from Lo up to but without Hi: whole blocks, so whole hosts.
+// A Span is the places from Lo up to but without Hi.
 type Span struct{ Lo, Hi uint64 }
 
-// Spans cuts the plan into spans of at most n targets, or one block where a block is larger.
-func (p *Plan) Spans(n uint64) iter.Seq[Span] {
+// Shard returns part i of n of the plan, counted from 1. The parts of a plan are disjoint, they are
+// together the whole, and their sizes differ by one target at the most.
+func (p *Plan) Shard(i, n uint64) Span {
+	cut := func(k uint64) uint64 {
+		hi, lo := bits.Mul64(p.Space.Len(), k)
+		q, _ := bits.Div64(hi, lo, n)
+		return q
+	}
+	return Span{cut(i - 1), cut(i)}
+}
+
+// Whole returns all places of the plan.
+func (p *Plan) Whole() Span { return Span{0, p.Space.Len()} }
+
+// Spans cuts a part of the plan into spans of at most n targets, or one block where a block is larger. They
+// begin and end with a block, so with whole hosts, but where the part itself cuts one.
+func (p *Plan) Spans(part Span, n uint64) iter.Seq[Span] {
 	return func(yield func(Span) bool) {
-		for lo := uint64(0); lo < p.Space.Len(); {
-			limit := p.Space.Len()
+		for lo := part.Lo; lo < part.Hi; {
+			limit := part.Hi
 			if n < limit-lo {
 				limit = lo + n
 			}
-			hi := p.order.nextCut(lo, limit)
+			hi := min(p.order.nextCut(p.order.blockStart(lo), limit), part.Hi)
 			if !yield(Span{lo, hi}) {
 				return
 			}
@@ -69,17 +92,54 @@ func (p *Plan) Spans(n uint64) iter.Seq[Span] {
 	}
 }
 
+// isWhole reports whether a span holds whole hosts only.
+func (p *Plan) isWhole(span Span) bool {
+	begins := func(place uint64) bool { return place == p.Space.Len() || p.order.blockStart(place) == place }
+	return begins(span.Lo) && begins(span.Hi)
+}
+
 // hosts yields the address of each host of a span once.
 func (p *Plan) hosts(span Span) iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
-		for place, hosts := range p.order.eachBlock(span) {
-			for slot := range hosts {
-				if !yield(p.At(place + slot).Addr()) {
+		for block, whole := range p.order.eachBlock(span) {
+			hosts := p.slots(block, whole)
+			for addr := range hosts {
+				if !yield(addr) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// slots yields the hosts of a block, or of the part of one that a span cut off.
+func (p *Plan) slots(block Span, whole uint64) iter.Seq[netip.Addr] {
+	if whole > 0 { // the first round asks each of them, in consecutive places
+		return func(yield func(netip.Addr) bool) {
+			for slot := range whole {
+				if !yield(p.At(block.Lo + slot).Addr()) {
+					return
+				}
+			}
+		}
+	}
+	hosts := map[netip.Addr]struct{}{}
+	for place := block.Lo; place < block.Hi; place++ {
+		hosts[p.At(place).Addr()] = struct{}{}
+	}
+	return maps.Keys(hosts)
+}
+
+// countHosts counts the hosts of a span.
+func (p *Plan) countHosts(span Span) (n uint64) {
+	for block, whole := range p.order.eachBlock(span) {
+		if n += whole; whole == 0 {
+			for range p.slots(block, whole) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // A Prober sends probes and reports what came of them.

@@ -3,6 +3,8 @@ package scan
 import (
 	"context"
 	"errors"
+	"iter"
+	"net/netip"
 	"time"
 
 	"sonde/internal/probe"
@@ -11,30 +13,70 @@ import (
 // resultsBuffered is how many answers may wait for the sink; then the prober waits too.
 const resultsBuffered = 4096
 
-// Run scans one span of plan and returns what came of it. The sink has had every answer
-// when Run returns; it is called from one goroutine. meter may be nil.
+// markEvery is how often a job tells how far it is: what a kill makes it ask again.
+const markEvery = 200 * time.Millisecond
+
+// A Job is one span of a plan, who carries it out and where the answers go.
+type Job struct {
+	Plan   Plan
+	Span   Span
+	Prober Prober
+	Sink   Sink
+	Meter  *Meter // may be nil
+	// Past is what an earlier run did of the span, as its journal has it; nil: nothing. Its answers are not
+	// given to the sink again.
+	Past *Past
+	// Mark, if not nil, is told now and then how far the span is, so that a later run can go on
+	// from there. It is called from the goroutine that calls Sink, after the answers that it covers.
+	Mark func(Mark) error
+}
+
+// A Mark says how far a span is.
+type Mark struct {
+	Pass    uint8         // the pass at hand, from 1; 0: the span is over
+	Done    uint64        // how many places of this pass, in its order, are accounted for: answered, or waited for to the end
+	Heard   bool          // this pass heard something new
+	Probes  uint64        // sent so far
+	Elapsed time.Duration // spent so far
+	Limited []netip.Addr  // hosts seen so far to limit their refusals
+	GaveUp  []netip.Addr  // hosts whose time is over
+	// Of a span that is over:
+	Nobody   []netip.Addr // addresses that no neighbour has
+	Unsent   []Span       // runs of places, counted from the span's first, whose last probe stayed here
+	LocalErr string       // why, if anything did
+}
+
+// Past is what an earlier run did of a span.
+type Past struct {
+	Mark
+	Answers iter.Seq[probe.Result] // in the order in which they were given to the sink
+}
+
+// An event is what the prober's side hands to the sink's: an answer, or a mark that covers all before it.
+type event struct {
+	answer probe.Result
+	mark   *Mark
+}
+
+// Run scans one span of a plan and returns what came of it. The sink has had every answer
+// when Run returns; it is called from one goroutine.
 //
 // When ctx ends, Run ends at once, and the summary, of what was found so far, is marked
-// incomplete; the error is ctx's cause. An error of the sink ends the scan in the same way.
-func Run(ctx context.Context, plan Plan, span Span, prober Prober, sink Sink, meter *Meter) (Summary, error) {
+// incomplete; the error is ctx's cause. An error of the sink, or of Mark, ends the scan in the same way.
+func Run(ctx context.Context, job Job) (Summary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	if meter == nil {
-		meter = new(Meter)
+	if job.Meter == nil {
+		job.Meter = new(Meter)
 	}
-	q := newQueue(&plan, span, meter)
-	start := time.Now()
-	results := make(chan probe.Result, resultsBuffered)
+	q := newQueue(&job.Plan, job.Span, job.Meter, job.Past)
+	events := make(chan event, resultsBuffered)
 	probed := make(chan error, 1)
 	go func() {
-		defer close(results)
-		probed <- prober.Probe(ctx, q, func(r probe.Result) {
-			if q.take(r) {
-				results <- r
-			}
-		})
+		defer close(events)
+		probed <- job.Prober.Probe(ctx, q, job.reporter(q, events))
 	}()
-	sinkErr := deliver(results, sink, cancel)
+	sinkErr := job.deliver(events, cancel)
 	err := <-probed
 	if err == nil {
 		err = ctx.Err() // the prober ended because the queue did
@@ -42,27 +84,61 @@ func Run(ctx context.Context, plan Plan, span Span, prober Prober, sink Sink, me
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		err = context.Cause(ctx)
 	}
+	if sinkErr == nil && job.Mark != nil {
+		sinkErr = job.Mark(q.mark())
+	}
 	if sinkErr != nil {
 		err = sinkErr
 	}
-	return summarise(q, time.Since(start), err == nil), err
+	return summarise(q, err == nil), err
+}
+
+// reporter returns what the prober reports to. A mark goes the way of the answers, so that it never overtakes one.
+func (job *Job) reporter(q *queue, events chan<- event) func(probe.Result) {
+	marked, pass := time.Now(), uint8(0)
+	return func(r probe.Result) {
+		if q.take(&r) {
+			events <- event{answer: r}
+		}
+		if job.Mark != nil && (r.Attempt > pass || time.Since(marked) >= markEvery) {
+			m := q.mark()
+			events <- event{mark: &m}
+			marked, pass = time.Now(), r.Attempt
+		}
+	}
 }
 
 // deliver gives the answers to the sink until there are no more. When the sink fails it stops
 // the scan, and takes what still comes: the prober may be waiting to hand it over.
-func deliver(results <-chan probe.Result, sink Sink, stop context.CancelCauseFunc) (failed error) {
+func (job *Job) deliver(events <-chan event, stop context.CancelCauseFunc) (failed error) {
 	answers := make([]probe.Result, 0, 256)
-	for r := range results {
-		answers = append(answers[:0], r)
-		for len(results) > 0 && len(answers) < cap(answers) {
-			answers = append(answers, <-results)
+	for e := range events {
+		answers = answers[:0]
+		for e.mark == nil {
+			answers = append(answers, e.answer)
+			if len(events) == 0 || len(answers) == cap(answers) {
+				break
+			}
+			e = <-events
 		}
 		if failed != nil {
 			continue
 		}
-		if failed = sink.Put(answers); failed != nil {
+		if failed = job.put(answers, e.mark); failed != nil {
 			stop(failed)
 		}
 	}
 	return failed
+}
+
+func (job *Job) put(answers []probe.Result, mark *Mark) error {
+	if len(answers) > 0 {
+		if err := job.Sink.Put(answers); err != nil {
+			return err
+		}
+	}
+	if mark != nil {
+		return job.Mark(*mark)
+	}
+	return nil
 }

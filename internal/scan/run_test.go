@@ -52,9 +52,10 @@ type network struct {
 	tells   bool // it reports silence
 	answer  func(probe.Probe) probe.State
 
-	mu    sync.Mutex
-	asked map[probe.Target][]time.Time
-	order []probe.Target
+	mu       sync.Mutex
+	asked    map[probe.Target][]time.Time
+	order    []probe.Target
+	controls int
 }
 
 const nothing = probe.State(99)
@@ -78,6 +79,10 @@ func (n *network) Probe(ctx context.Context, due probe.Due, report func(probe.Re
 func (n *network) ask(p probe.Probe) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if p.Control {
+		n.controls++
+		return
+	}
 	if n.asked == nil {
 		n.asked = map[probe.Target][]time.Time{}
 	}
@@ -86,7 +91,7 @@ func (n *network) ask(p probe.Probe) {
 }
 
 func (n *network) fly(ctx context.Context, p probe.Probe, report func(probe.Result)) {
-	r := probe.Result{Target: p.Target, Attempt: p.Attempt, State: n.answer(p), Reason: probe.SynAck}
+	r := probe.Result{Target: p.Target, Attempt: p.Attempt, Control: p.Control, State: n.answer(p), Reason: probe.SynAck}
 	wait := n.delay
 	if r.State == nothing {
 		wait = n.timeout
@@ -107,7 +112,7 @@ func (n *network) fly(ctx context.Context, p probe.Probe, report func(probe.Resu
 
 func space(t testing.TB, hosts int, ports string) target.Space {
 	t.Helper()
-	p, err := target.ParsePorts(ports, nil)
+	p, err := target.ParsePorts(ports, probe.TCP, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +144,7 @@ func TestRunFindsWhatAnswers(t *testing.T) {
 			return []probe.State{probe.Open, probe.Closed, probe.Filtered, nothing}[p.Port()%4]
 		}}
 		plan, sink := newPlan(space(t, 3, "1-100"), 4), &found{}
-		s, err := scan.Run(t.Context(), plan, whole(plan), n, sink, nil)
+		s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: sink})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +155,7 @@ func TestRunFindsWhatAnswers(t *testing.T) {
 			t.Errorf("summary %+v", s)
 		}
 		// Nothing was heard in pass 2, so there was no pass 3.
-		if want := uint64(300 + 75); s.Probes != want {
+		if want := uint64(300 + 75 + n.controls); s.Probes != want {
 			t.Errorf("%d probes, want %d", s.Probes, want)
 		}
 	})
@@ -168,8 +173,8 @@ func TestRetries(t *testing.T) {
 			}}
 			plan, sink := newPlan(space(t, 1, "1-100"), 4), &found{}
 			plan.Untold = !tells
-			s, err := scan.Run(t.Context(), plan, whole(plan), n, sink, nil)
-			if err != nil || s.Answered != 40 || s.Unanswered != 60 || s.Probes != 100+90+80+70 {
+			s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: sink})
+			if err != nil || s.Answered != 40 || s.Unanswered != 60 || s.Probes != uint64(100+90+80+70+n.controls) || s.Limited != 0 {
 				t.Fatalf("tells %v: %+v, %v", tells, s, err)
 			}
 			for target, times := range n.asked {
@@ -196,7 +201,7 @@ func TestRunEndsWithTheLastAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{delay: 30 * time.Millisecond, timeout: time.Second, answer: func(probe.Probe) probe.State { return probe.Closed }}
 		plan := newPlan(space(t, 1, "1-1000"), 4)
-		s, err := scan.Run(t.Context(), plan, whole(plan), n, &found{}, nil)
+		s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: &found{}})
 		if err != nil || s.Elapsed != 30*time.Millisecond {
 			t.Errorf("it took %v, %v", s.Elapsed, err)
 		}
@@ -209,7 +214,7 @@ func TestMergeIsMonotone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		states := rapid.SliceOfN(rapid.SampledFrom([]probe.State{probe.Filtered, probe.Closed, probe.Open}), 1, 6).Draw(rt, "states")
 		plan, sink := newPlan(space(t, 1, "80"), 1), &found{}
-		s, err := scan.Run(t.Context(), plan, whole(plan), answers(states), sink, nil)
+		s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: answers(states), Sink: sink})
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -241,19 +246,19 @@ func (a answers) Probe(ctx context.Context, due probe.Due, report func(probe.Res
 func TestUnsentIsNoVerdict(t *testing.T) {
 	errNoRoute := errors.New("no route")
 	synctest.Test(t, func(t *testing.T) {
-		plan, sink := newPlan(space(t, 1, "1-10"), 4), &found{}
-		s, err := scan.Run(t.Context(), plan, whole(plan), unsent{errNoRoute}, sink, nil)
+		plan, sink, prober := newPlan(space(t, 1, "1-10"), 4), &found{}, &unsent{err: errNoRoute}
+		s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: prober, Sink: sink})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if s.Complete || s.Undecided != 5 || s.Closed != 5 || s.Filtered != 0 || s.Unanswered != 0 || s.LocalErr != errNoRoute {
 			t.Errorf("summary %+v", s)
 		}
-		if s.Probes != 5 {
+		if s.Probes != 5+prober.controls {
 			t.Errorf("%d probes, want only those that went", s.Probes)
 		}
 		for h := range s.EachHost() {
-			if h.Silent.Len() != 0 || h.Undecided != 5 {
+			if h.Silent.Len() != 0 || h.Undecided.Len() != 5 {
 				t.Errorf("host %+v", h)
 			}
 		}
@@ -261,15 +266,21 @@ func TestUnsentIsNoVerdict(t *testing.T) {
 }
 
 // unsent cannot send to even ports, and on the first attempt to none at all.
-type unsent struct{ err error }
+type unsent struct {
+	err      error
+	controls uint64
+}
 
-func (u unsent) Probe(ctx context.Context, due probe.Due, report func(probe.Result)) error {
+func (u *unsent) Probe(ctx context.Context, due probe.Due, report func(probe.Result)) error {
 	var one [1]probe.Probe
 	for {
 		if _, ok := due.Next(ctx, one[:]); !ok {
 			return ctx.Err()
 		}
-		r := probe.Result{Target: one[0].Target, Attempt: one[0].Attempt, State: probe.Closed, Reason: probe.ConnRefused}
+		r := probe.Result{Target: one[0].Target, Attempt: one[0].Attempt, Control: one[0].Control, State: probe.Closed, Reason: probe.ConnRefused}
+		if r.Control {
+			u.controls++
+		}
 		if one[0].Attempt == 1 || one[0].Port()%2 == 0 {
 			r.State, r.Reason, r.Err = probe.Unsent, probe.LocalError, u.err
 		}
@@ -289,7 +300,7 @@ func TestInterrupted(t *testing.T) {
 		}}
 		time.AfterFunc(time.Second/2, func() { cancel(errStop) })
 		plan, sink := newPlan(space(t, 1, "1-100"), 4), &found{}
-		s, err := scan.Run(ctx, plan, whole(plan), n, sink, nil)
+		s, err := scan.Run(ctx, scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: sink})
 		if !errors.Is(err, errStop) || s.Elapsed != time.Second/2 {
 			t.Errorf("it ended with %v after %v", err, s.Elapsed)
 		}
@@ -304,7 +315,7 @@ func TestSinkFails(t *testing.T) {
 	errFull := errors.New("disk full")
 	plan := newPlan(space(t, 10, "-"), 1)
 	sink := &found{fail: errFull}
-	_, err := scan.Run(t.Context(), plan, whole(plan), answers{probe.Open}, sink, nil)
+	_, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: answers{probe.Open}, Sink: sink})
 	if !errors.Is(err, errFull) || sink.puts > 10_000 {
 		t.Errorf("error %v after %d answers", err, sink.puts)
 	}
@@ -321,7 +332,7 @@ func TestRateIsKept(t *testing.T) {
 			}
 			plan := newPlan(p, 1)
 			plan.Rate = pace.NewRate(rate)
-			s, err := scan.Run(t.Context(), plan, whole(plan), n, &found{}, nil)
+			s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: &found{}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -360,8 +371,8 @@ func TestMeter(t *testing.T) {
 	}}
 	plan, meter := newPlan(space(t, 4, "1-25"), 1), &scan.Meter{}
 	total := scan.Summary{Complete: true}
-	for span := range plan.Spans(1) {
-		s, err := scan.Run(t.Context(), plan, span, n, &found{}, meter)
+	for span := range plan.Spans(plan.Whole(), 1) {
+		s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: span, Prober: n, Sink: &found{}, Meter: meter})
 		if err != nil {
 			t.Fatal(err)
 		}

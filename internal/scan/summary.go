@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"sonde/internal/loss"
 	"sonde/internal/probe"
 	"sonde/internal/target"
 )
@@ -29,28 +30,75 @@ type Summary struct {
 	Complete     bool
 	LocalErr     error // the first thing of ours that kept a probe from being sent
 
+	Missed      loss.Estimate
+	GaveUp      uint64 // hosts whose time (Plan.HostTimeout) was over; what is Undecided of them was not asked to the end
+	Limited     uint64 // hosts that were seen to limit their refusals: their silence proves nothing
+	Middleboxes uint64 // hosts for which something else accepts: what it accepted counts as OpenFiltered
+	Skipped     uint64 // hosts that were left out because they did not answer when asked whether they are there
+
 	queue  *queue // of one span; nil in a sum
 	waited bool   // the span ran to its end, so that silence is a verdict
 }
 
-func summarise(q *queue, elapsed time.Duration, waited bool) Summary {
+func summarise(q *queue, waited bool) Summary {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c := q.ledger.counts
 	s := Summary{
-		Targets: q.span.Hi - q.span.Lo, Hosts: q.plan.order.hosts(q.span), Probes: q.probes, Elapsed: elapsed,
+		Targets: q.span.Hi - q.span.Lo, Hosts: q.plan.countHosts(q.span), Probes: q.probes, Elapsed: q.elapsed(),
 		Answered: c[filtered] + c[closed] + c[open],
 		Open:     c[open], Closed: c[closed], Filtered: c[filtered],
 		LocalErr: q.localErr, queue: q, waited: waited,
 	}
-	s.Undecided = c[silent]
-	if waited {
-		s.Undecided = q.ledger.unsentSilent()
+	for _, r := range q.hosts {
+		if r.limited {
+			s.Limited++
+		}
+		if r.gaveUp {
+			s.GaveUp++
+		}
 	}
-	s.Unanswered = c[silent] - s.Undecided
-	s.Filtered += s.Unanswered
+	s.Missed = q.estimate()
+	s.countSilent(c[silent])
 	s.Complete = waited && s.Undecided == 0
 	return s
+}
+
+// countSilent parts the silent targets by what their silence means.
+func (s *Summary) countSilent(n uint64) {
+	q := s.queue
+	if !s.waited {
+		s.Undecided = n
+		return
+	}
+	if s.GaveUp == 0 && q.ledger.unsent == nil && !q.plan.Space.Has(probe.UDP) {
+		s.Unanswered, s.Filtered = n, s.Filtered+n
+		return
+	}
+	for i := range s.Targets {
+		if q.ledger.answer(i) != silent {
+			continue
+		}
+		switch t := q.plan.At(q.span.Lo + i); {
+		case q.undecided(i, t.Addr()):
+			s.Undecided++
+			continue
+		case t.Proto == probe.UDP:
+			s.OpenFiltered++
+		default:
+			s.Filtered++
+		}
+		s.Unanswered++
+	}
+}
+
+// undecided reports whether the silence of target i, of a span that is over, is no verdict.
+func (q *queue) undecided(i uint64, addr netip.Addr) bool {
+	if q.ledger.isUnsent(i) {
+		return true
+	}
+	r := q.hosts[addr]
+	return r != nil && r.gaveUp
 }
 
 // Add returns the sum of two spans, or plans, that ran one after the other.
@@ -60,6 +108,8 @@ func (s Summary) Add(t Summary) Summary {
 		Open: s.Open + t.Open, Closed: s.Closed + t.Closed, Filtered: s.Filtered + t.Filtered, OpenFiltered: s.OpenFiltered + t.OpenFiltered,
 		Unanswered: s.Unanswered + t.Unanswered, Undecided: s.Undecided + t.Undecided,
 		Elapsed: s.Elapsed + t.Elapsed, Complete: s.Complete && t.Complete, LocalErr: s.LocalErr,
+		Missed: s.Missed.Add(t.Missed), GaveUp: s.GaveUp + t.GaveUp, Limited: s.Limited + t.Limited,
+		Middleboxes: s.Middleboxes + t.Middleboxes, Skipped: s.Skipped + t.Skipped,
 	}
 	if sum.LocalErr == nil {
 		sum.LocalErr = t.LocalErr
@@ -72,7 +122,11 @@ type Host struct {
 	Addr      netip.Addr
 	Asked     target.Ports // all of its ports
 	Silent    target.Ports // those that nobody answered for, after every attempt
-	Undecided uint64       // those without a verdict: not asked, not waited for, or not sent
+	Reason    probe.Reason // of the silence: NoResponse, RateLimited or NoNeighbor
+	Undecided target.Ports // those without a verdict: not asked, not waited for, or not sent
+	GaveUp    bool         // its time was over
+	Middlebox bool         // something else accepts for it
+	PTR       string       // its name by reverse lookup, if that was asked for and found
 }
 
 // EachHost yields the hosts of a span in ascending order. It is for the summary that Run
@@ -99,18 +153,28 @@ func (s *Summary) EachHost() iter.Seq[Host] {
 
 func (s *Summary) host(addr netip.Addr) Host {
 	q := s.queue
-	h := Host{Addr: addr, Asked: q.plan.Space.Ports(addr)}
-	h.Silent = h.Asked.Where(func(proto probe.Proto, port uint16) bool {
-		place, _ := q.plan.Place(probe.Target{AddrPort: netip.AddrPortFrom(addr, port), Proto: proto})
-		i := place - q.span.Lo
-		if q.ledger.answer(i) != silent {
-			return false
-		}
-		if !s.waited || q.ledger.isUnsent(i) {
-			h.Undecided++
-			return false
-		}
-		return true
-	})
+	r := q.hosts[addr]
+	h := Host{Addr: addr, Reason: r.reason()}
+	if r != nil {
+		h.GaveUp, h.Middlebox = r.gaveUp, r.middlebox
+	}
+	var asked, mute, undecided target.Ports
+	ports := q.plan.Space.Ports(addr)
+	each := func(keep func(i uint64) bool) target.Ports {
+		return ports.Where(func(proto probe.Proto, port uint16) bool {
+			place, _ := q.plan.Place(probe.Target{AddrPort: netip.AddrPortFrom(addr, port), Proto: proto})
+			return place >= q.span.Lo && place < q.span.Hi && keep(place-q.span.Lo)
+		})
+	}
+	if asked = ports; !q.whole {
+		asked = each(func(uint64) bool { return true })
+		ports = asked
+	}
+	mute = each(func(i uint64) bool { return q.ledger.answer(i) == silent })
+	ports = mute
+	if mute.Len() > 0 {
+		undecided = each(func(i uint64) bool { return !s.waited || q.undecided(i, addr) })
+	}
+	h.Asked, h.Undecided, h.Silent = asked, undecided, mute.Without(undecided)
 	return h
 }

@@ -1,7 +1,6 @@
 package sock
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +29,7 @@ type Dialer struct {
 	sockets      map[int]struct{}  // all
 	idle4, idle6 []int             // those that are free
 	zones        map[string]uint32 // interface numbers by zone: asking the kernel for each connect is slow
+	calls        dialCalls
 }
 
 // NewDialer returns a Dialer. The caller closes it.
@@ -122,12 +121,12 @@ func (d *Dialer) Dial(to netip.AddrPort) (fd int, o Outcome, done bool) {
 	if err != nil {
 		return -1, Outcome{Err: err, Ours: true}, true
 	}
-	err = unix.Connect(fd, d.sockaddr(to))
-	if errors.Is(err, unix.EINPROGRESS) {
+	errno := d.connect(fd, to)
+	if errno == unix.EINPROGRESS {
 		return fd, Outcome{}, false
 	}
-	o = outcome(fd, to, err)
-	if err != nil && !o.Network && !errors.Is(err, ErrRefused) && !errors.Is(err, ErrReset) {
+	o = d.outcome(fd, to, errno)
+	if errno != 0 && !o.Network && errno != ErrRefused && errno != ErrReset {
 		o.Ours = true
 		d.Abort(fd, to.Addr())
 		return -1, o, true
@@ -138,35 +137,23 @@ func (d *Dialer) Dial(to netip.AddrPort) (fd int, o Outcome, done bool) {
 // Outcome returns how the connection of a socket that Wait named went, false if that is still open.
 func (d *Dialer) Outcome(fd int, to netip.AddrPort) (o Outcome, done bool) {
 	// The second connect tells how the first went, and makes the socket as new if it failed.
-	err := unix.Connect(fd, d.sockaddr(to))
-	switch err {
+	errno := d.connect(fd, to)
+	switch errno {
 	case unix.EALREADY, unix.EINPROGRESS:
 		return d.refusedWhileBusy(fd, to)
 	case unix.EISCONN:
-		err = nil
+		errno = 0
 	}
-	return outcome(fd, to, err), true
+	return d.outcome(fd, to, errno), true
 }
 
-// refusedWhileBusy looks at the error queue of a socket that is still connecting. An ICMP error that arrives while
-// connect(2) holds the socket, as it does from a host that is near, is queued, but the kernel puts off acting on it until
-// the SYN is sent again (tcp_v4_err, sk_err_soft).
-func (d *Dialer) refusedWhileBusy(fd int, to netip.AddrPort) (o Outcome, done bool) {
-	e, ok := errorAbout(fd, to)
-	if !ok {
-		return Outcome{}, false
+func (d *Dialer) outcome(fd int, to netip.AddrPort, errno unix.Errno) Outcome {
+	if errno == 0 {
+		local, err := localAddr(fd)
+		return Outcome{Local: local, RTT: handshake(fd), Self: err == nil && isSelf(local, to)}
 	}
-	_ = disconnect(fd)
-	return Outcome{Err: os.NewSyscallError("connect", e.Errno), ICMP: e, Network: true}, true
-}
-
-func outcome(fd int, to netip.AddrPort, err error) Outcome {
-	if err == nil {
-		local, lerr := localAddr(fd)
-		return Outcome{Local: local, RTT: handshake(fd), Self: lerr == nil && isSelf(local, to)}
-	}
-	o := Outcome{Err: os.NewSyscallError("connect", err)}
-	o.ICMP, o.Network = errorAbout(fd, to)
+	o := Outcome{Err: os.NewSyscallError("connect", errno)}
+	o.ICMP, o.Network = d.errorAbout(fd, to)
 	return o
 }
 
@@ -183,20 +170,6 @@ func handshake(fd int) time.Duration {
 		return 0
 	}
 	return time.Duration(info.Rtt) * time.Microsecond
-}
-
-// errorAbout takes off the socket's queue what the network said of a packet to to. What it
-// said of an earlier one, too late, is thrown away.
-func errorAbout(fd int, to netip.AddrPort) (ICMPError, bool) {
-	for {
-		e, about, ok := nextError(fd)
-		if !ok {
-			return ICMPError{}, false
-		}
-		if about.Port() == to.Port() && about.Addr() == to.Addr().WithZone("") {
-			return e, true
-		}
-	}
 }
 
 // take returns a free socket for an address, a new one if there is none.
@@ -249,16 +222,6 @@ func (d *Dialer) Free(fd int, to netip.Addr) {
 func (d *Dialer) Abort(fd int, to netip.Addr) {
 	_ = disconnect(fd)
 	d.Free(fd, to)
-}
-
-// disconnect makes a TCP socket as new (connect(2), AF_UNSPEC).
-func disconnect(fd int) error {
-	var unspecified unix.RawSockaddr // its family is AF_UNSPEC, 0
-	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&unspecified)), unsafe.Sizeof(unspecified))
-	if errno != 0 {
-		return os.NewSyscallError("connect", errno)
-	}
-	return nil
 }
 
 // open makes a socket that connects as the Dialer says.

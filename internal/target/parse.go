@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"go4.org/netipx"
+
+	"sonde/internal/probe"
 )
 
 // A Spec is one target as a user wrote it: a name still to be resolved, or the addresses
@@ -28,10 +30,12 @@ type Spec struct {
 //	192.0.2.1-20  192.0.2.1-192.0.2.20                  a range (IPv6: both ends whole)
 //
 // each of them, with IPv6 in brackets, followed by its own ports if it has any:
-// example.com:22,80-90  [::1]:22  192.0.2.0/24:443
+// example.com:22,80-90  [::1]:22  192.0.2.0/24:443  localhost:U:53
+//
+// proto is that of ports which name none.
 //
 // A hyphen makes a range only behind an address, so my-host stays a name.
-func ParseTarget(text string, services Services) (Spec, error) {
+func ParseTarget(text string, proto probe.Proto, services Services) (Spec, error) {
 	host, list, hasPorts, err := splitPorts(text)
 	if err != nil {
 		return Spec{}, fmt.Errorf("target %q: %w", text, err)
@@ -47,7 +51,7 @@ func ParseTarget(text string, services Services) (Spec, error) {
 		spec.Name = strings.TrimSuffix(host, ".")
 	}
 	if hasPorts {
-		if spec.Ports, err = ParsePorts(list, services); err != nil {
+		if spec.Ports, err = ParsePorts(list, proto, services); err != nil {
 			return Spec{}, fmt.Errorf("target %q: %w", text, err)
 		}
 	}
@@ -70,14 +74,22 @@ func splitPorts(text string) (host, ports string, hasPorts bool, err error) {
 		}
 		return host, rest[1:], true, nil
 	}
-	if strings.Count(text, ":") >= 2 && !strings.Contains(text, ".") || isIPv6(text) {
+	host, ports, hasPorts = strings.Cut(text, ":")
+	if isIPv6(text) || strings.Count(text, ":") >= 2 && !strings.Contains(text, ".") && !beginsPorts(ports) {
 		return text, "", false, nil
 	}
-	host, ports, hasPorts = strings.Cut(text, ":")
 	if host == "" {
 		return "", "", false, errors.New("there is no host in it")
 	}
 	return host, ports, hasPorts, nil
+}
+
+// beginsPorts tells the ports in host:U:53, host:top:5 and host:22,U:53 from the rest of an IPv6 address, in
+// which neither commas nor these words stand.
+func beginsPorts(text string) bool {
+	first, _, _ := strings.Cut(text, ",")
+	_, _, proto := cutProto(first)
+	return proto || hasPrefixFold(first, topPrefix) || !strings.Contains(first, ":")
 }
 
 // isIPv6 tells an IPv6 address, prefix or range with dots in it (::ffff:192.0.2.1) from host:ports.

@@ -5,12 +5,20 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"sonde/internal/probe"
 )
 
 // few knows two services.
 type few struct{}
 
-func (few) Ports(name string) []uint16 {
+func (few) Ports(name string, proto probe.Proto) []uint16 {
+	if proto == probe.UDP {
+		if strings.EqualFold(name, "dns") {
+			return []uint16{53}
+		}
+		return nil
+	}
 	switch strings.ToLower(name) {
 	case "http":
 		return []uint16{80}
@@ -20,10 +28,13 @@ func (few) Ports(name string) []uint16 {
 	return nil
 }
 
-func (few) Top(n int) []uint16 {
+func (few) Top(n int, proto probe.Proto) []uint16 {
 	ports := make([]uint16, n)
 	for i := range ports {
 		ports[i] = uint16(65535 - i)
+		if proto == probe.UDP {
+			ports[i] = uint16(1 + i)
+		}
 	}
 	return ports
 }
@@ -46,11 +57,46 @@ func TestParsePorts(t *testing.T) {
 		" 80 ":             "80",
 		"00080":            "80",
 		"1-65535,http-alt": "1-65535",
+
+		"U:53,161,T:22,80":    "T:22,80,U:53,161",
+		"22,u:53":             "T:22,U:53",
+		"udp:53,TCP:80,Udp:9": "T:80,U:9,53",
+		"U:-":                 "U:1-65535",
+		"U:all,T:-":           "T:1-65535,U:1-65535",
+		"U:top:3":             "U:1-3",
+		"U:top:2,top:3":       "U:1-3",
+		"top:1,U:TOP:1":       "T:65535,U:1",
+		"U:dns":               "U:53",
+		"T:http,U:DNS":        "T:80,U:53",
+		"U:-3,60000-":         "U:1-3,60000-65535",
+		"U: 53":               "U:53",
+		"T:22":                "22",
+		"T:1-10,U:5-7,T:11":   "T:1-11,U:5-7",
 	} {
-		p, err := ParsePorts(list, few{})
+		p, err := ParsePorts(list, probe.TCP, few{})
 		if err != nil || p.String() != want {
 			t.Errorf("ParsePorts(%q) = %q, %v; want %q", list, p, err, want)
 		}
+	}
+}
+
+// Under UDP the same words mean UDP's ports.
+func TestParsePortsOfUDP(t *testing.T) {
+	for list, want := range map[string]string{
+		"53,161":    "U:53,161",
+		"dns":       "U:53",
+		"top:2":     "U:1-2",
+		"-":         "U:1-65535",
+		"53,T:53":   "T:53,U:53",
+		"T:top:1,9": "9,65535",
+	} {
+		p, err := ParsePorts(list, probe.UDP, few{})
+		if err != nil || p.String() != want {
+			t.Errorf("ParsePorts(%q) = %q, %v; want %q", list, p, err, want)
+		}
+	}
+	if p, _ := ParsePorts("U:53,60-61", probe.TCP, few{}); p.Numbers() != "53,60-61" {
+		t.Errorf("Numbers() = %q", p.Numbers())
 	}
 }
 
@@ -72,14 +118,21 @@ func TestParsePortsRefuses(t *testing.T) {
 		"top:0":                "top:N",
 		"top:":                 "top:N",
 		"top:70000":            "top:N",
-		"U:53":                 "neither a port nor a service",
+		"S:53":                 "neither a port nor a service",
+		"U:http":               "neither a port nor a UDP service",
+		"U:":                   "names a protocol and no port",
+		"U:,53":                "names a protocol and no port",
+		"U:T:53":               "two protocols",
+		"U:0":                  "port 0",
+		"U:53,":                "empty item",
+		"U:top:0":              "top:N",
 	} {
-		if _, err := ParsePorts(list, few{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParsePorts(list, probe.TCP, few{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParsePorts(%q): error %v, want one with %q", list, err, want)
 		}
 	}
 	var unknown *UnknownServiceError
-	if _, err := ParsePorts("htp", few{}); !errors.As(err, &unknown) || unknown.Name != "htp" {
+	if _, err := ParsePorts("htp", probe.TCP, few{}); !errors.As(err, &unknown) || unknown.Name != "htp" {
 		t.Errorf("an unknown service is %v", err)
 	}
 }
@@ -113,12 +166,18 @@ func TestParseTarget(t *testing.T) {
 		"10.0.0.1-10.0.1.5":          {First: addr("10.0.0.1"), Last: addr("10.0.1.5")},
 		"10.0.0.1-20:22":             {First: addr("10.0.0.1"), Last: addr("10.0.0.20"), Ports: tcp(22)},
 		"2001:db8::1-2001:db8::9":    {First: addr("2001:db8::1"), Last: addr("2001:db8::9")},
+		"localhost:U:53":             {Name: "localhost", Ports: PortList(probe.UDP, 53)},
+		"localhost:top:1":            {Name: "localhost", Ports: tcp(65535)},
+		"localhost:22,U:53":          {Name: "localhost", Ports: tcp(22).Union(PortList(probe.UDP, 53))},
+		"face:udp:53,tcp:53":         {Name: "face", Ports: tcp(53).Union(PortList(probe.UDP, 53))},
+		"192.0.2.7:u:dns":            {First: addr("192.0.2.7"), Last: addr("192.0.2.7"), Ports: PortList(probe.UDP, 53)},
+		"[::1]:U:53,T:22":            {First: addr("::1"), Last: addr("::1"), Ports: tcp(22).Union(PortList(probe.UDP, 53))},
 		"[2001:db8::1-2001:db8::9]:": {}, // refused below
 	} {
 		if text == "[2001:db8::1-2001:db8::9]:" {
 			continue
 		}
-		got, err := ParseTarget(text, few{})
+		got, err := ParseTarget(text, probe.TCP, few{})
 		if err != nil {
 			t.Errorf("ParseTarget(%q): %v", text, err)
 			continue
@@ -136,6 +195,8 @@ func TestParseTargetRefuses(t *testing.T) {
 		"host:":                      "empty",
 		"host:0":                     "port 0",
 		"host:22:80":                 "", // two colons: neither
+		"host:U:":                    "no port",
+		"2001:db8::1,U:53":           "written [ADDRESS]:PORTS",
 		"[::1":                       "not closed",
 		"[::1]22":                    "only :PORTS",
 		"[host]:22":                  "brackets are for IPv6",
@@ -161,7 +222,7 @@ func TestParseTargetRefuses(t *testing.T) {
 		"-/-":                        "no prefix",
 		strings.Repeat("a", 64):      "1 to 63",
 	} {
-		spec, err := ParseTarget(text, few{})
+		spec, err := ParseTarget(text, probe.TCP, few{})
 		if want == "" && err == nil && spec.First.Zone() != "" {
 			continue
 		}
@@ -172,29 +233,29 @@ func TestParseTargetRefuses(t *testing.T) {
 }
 
 func FuzzParsePorts(f *testing.F) {
-	for _, s := range []string{"80,22", "1-1024", "-", "top:5", "http", "60000-", "0", "70000", "80-22", ",", "1-2-3"} {
+	for _, s := range []string{"80,22", "1-1024", "-", "top:5", "http", "60000-", "0", "70000", "80-22", ",", "1-2-3", "U:53,T:22", "u:top:3", "U:-,T:-"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, list string) {
-		p, err := ParsePorts(list, few{})
+		p, err := ParsePorts(list, probe.TCP, few{})
 		if err != nil {
 			return
 		}
-		if p.Len() == 0 || p.Len() > 65535 {
+		if p.Len() == 0 || p.Len() > 2*65535 {
 			t.Fatalf("%q has %d ports", list, p.Len())
 		}
-		if again, err := ParsePorts(p.String(), few{}); err != nil || !again.Equal(p) {
+		if again, err := ParsePorts(p.String(), probe.TCP, few{}); err != nil || !again.Equal(p) {
 			t.Fatalf("%q is %q, which reads back as %q, %v", list, p, again, err)
 		}
 	})
 }
 
 func FuzzParseTarget(f *testing.F) {
-	for _, s := range []string{"host:22", "[::1]:22", "10.0.0.0/8", "10.0.0.1-20", "fe80::1%eth0", "::ffff:1.2.3.4/120", "a-b", "[", "]:", "1.2.3.4-::1"} {
+	for _, s := range []string{"host:22", "[::1]:22", "10.0.0.0/8", "10.0.0.1-20", "fe80::1%eth0", "::ffff:1.2.3.4/120", "a-b", "[", "]:", "1.2.3.4-::1", "h:U:53", "[::1]:22,U:53", "h:top:2"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		spec, err := ParseTarget(text, few{})
+		spec, err := ParseTarget(text, probe.TCP, few{})
 		if err != nil {
 			return
 		}

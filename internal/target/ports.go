@@ -2,9 +2,9 @@ package target
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"sonde/internal/probe"
@@ -88,20 +88,49 @@ func (p Ports) Where(keep func(proto probe.Proto, port uint16) bool) Ports {
 // Equal reports whether both sets hold the same ports.
 func (p Ports) Equal(q Ports) bool { return slices.Equal(p.ranges, q.ranges) }
 
-// String returns the set as -p takes it, such as "22,80-90". Protocols are not named.
+// String returns the set as ParsePorts reads it back: "22,80-90", and with the protocols named
+// when there is another than TCP: "T:22,80-90,U:53".
 func (p Ports) String() string {
 	var b strings.Builder
 	for i, r := range p.ranges {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		if r.first == r.last {
-			fmt.Fprintf(&b, "%d", r.first)
-		} else {
-			fmt.Fprintf(&b, "%d-%d", r.first, r.last)
+		if i == 0 && p.ranges[len(p.ranges)-1].proto != probe.TCP || i > 0 && r.proto != p.ranges[i-1].proto {
+			b.WriteString(prefix(r.proto))
 		}
+		b.WriteString(r.numbers())
 	}
 	return b.String()
+}
+
+// Numbers returns the set without protocols, for where the protocol is told beside it: "53,161". It is for
+// a set of one protocol.
+func (p Ports) Numbers() string {
+	words := make([]string, len(p.ranges))
+	for i, r := range p.ranges {
+		words[i] = r.numbers()
+	}
+	return strings.Join(words, ",")
+}
+
+func prefix(proto probe.Proto) string {
+	switch proto {
+	case probe.TCP:
+		return "T:"
+	case probe.UDP:
+		return "U:"
+	}
+	return proto.String() + ":"
+}
+
+// numbers returns "80" or "80-90".
+func (r portRange) numbers() string {
+	first := strconv.Itoa(int(r.first))
+	if r.first == r.last {
+		return first
+	}
+	return first + "-" + strconv.Itoa(int(r.last))
 }
 
 // key returns a string that equal sets, and only they, share.

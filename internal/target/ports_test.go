@@ -1,6 +1,7 @@
 package target
 
 import (
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -52,7 +53,7 @@ func TestPortsAreASet(t *testing.T) {
 			}
 		}
 		if n > 0 {
-			again, err := ParsePorts(p.String(), nil)
+			again, err := ParsePorts(p.String(), probe.TCP, nil)
 			if err != nil || !again.Equal(p) {
 				t.Fatalf("%q reads back as %q, %v", p, again, err)
 			}
@@ -71,4 +72,31 @@ func TestPortsKeepProtocolsApart(t *testing.T) {
 	if proto, port := p.At(2); proto != probe.UDP || port != 161 {
 		t.Errorf("At(2) = %d/%s", port, proto)
 	}
+}
+
+// Whatever set of both protocols is written reads back as itself, whichever protocol is the default.
+func TestPortsReadBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tcpPorts, udpPorts := portsOf(drawPorts(t, "tcp")), drawPorts(t, "udp")
+		list := make([]uint16, 0, len(udpPorts))
+		for p := range udpPorts {
+			list = append(list, p)
+		}
+		p := tcpPorts.Union(PortList(probe.UDP, list...))
+		if p.Len() == 0 {
+			return
+		}
+		if named := strings.ContainsRune(p.String(), ':'); named != (len(list) > 0) {
+			t.Fatalf("%q: protocols named: %v", p, named)
+		}
+		again, err := ParsePorts(p.String(), probe.TCP, nil)
+		if err != nil || !again.Equal(p) {
+			t.Fatalf("%q reads back as %q, %v", p, again, err)
+		}
+		if len(list) > 0 {
+			if again, err = ParsePorts(p.String(), probe.UDP, nil); err != nil || !again.Equal(p) {
+				t.Fatalf("%q reads back under UDP as %q, %v", p, again, err)
+			}
+		}
+	})
 }

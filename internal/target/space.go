@@ -115,3 +115,23 @@ func (s Space) Sizes() []Size {
 	}
 	return sizes
 }
+
+// Has reports whether any target of the space is of the given protocol.
+func (s Space) Has(proto probe.Proto) bool {
+	for _, g := range s.groups {
+		for _, r := range g.ports.ranges {
+			if r.proto == proto {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// AllPorts returns the ports of all addresses together.
+func (s Space) AllPorts() (all Ports) {
+	for _, g := range s.groups {
+		all = all.Union(g.ports)
+	}
+	return all
+}

@@ -50,20 +50,22 @@ func (s *shared) work(ctx context.Context, due probe.Due) error {
 		if _, ok := due.Next(ctx, one[:]); !ok {
 			return ctx.Err()
 		}
-		r := s.dial(ctx, one[0])
+		a, _ := s.hosts.admit(one[0], 0) // hosts are not paced here: it always may go
+		r := s.dial(ctx, a)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		s.hosts.end(a, ending{rtt: r.RTT}, 0, nil)
 		s.tell(r)
 	}
 }
 
 // dial makes one connection, waiting while this machine is short of something for it.
-func (s *shared) dial(ctx context.Context, p probe.Probe) probe.Result {
+func (s *shared) dial(ctx context.Context, p admitted) probe.Result {
 	for short := time.Now(); ; {
 		start := time.Now()
-		conn, err := s.netDialer(p.Addr()).DialContext(ctx, "tcp", p.String())
-		r := probe.Result{Target: p.Target, Method: probe.Connect, Attempt: p.Attempt, Time: time.Now()}
+		conn, err := s.netDialer(p).DialContext(ctx, "tcp", p.String())
+		r := probe.Result{Target: p.Target, Method: probe.Connect, Attempt: p.Attempt, Control: p.Control, Time: time.Now()}
 		switch {
 		case err == nil:
 			r.State, r.Reason = probe.Open, probe.SynAck
@@ -89,15 +91,17 @@ func (s *shared) dial(ctx context.Context, p probe.Probe) probe.Result {
 				return r
 			}
 		}
-		r.RTT = r.Time.Sub(start)
+		if rtt := r.Time.Sub(start); rtt < kernelRetry {
+			r.RTT = max(rtt, 1)
+		}
 		return r
 	}
 }
 
-func (s *shared) netDialer(to netip.Addr) *net.Dialer {
-	d := &net.Dialer{Timeout: s.prober.Timeout, KeepAlive: -1}
+func (s *shared) netDialer(p admitted) *net.Dialer {
+	d := &net.Dialer{Timeout: s.hosts.timeout(&p, s.prober.Timeout), KeepAlive: -1}
 	source := s.prober.Source4
-	if to.Is6() {
+	if p.Addr().Is6() {
 		source = s.prober.Source6
 	}
 	if source.IsValid() {

@@ -11,10 +11,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sonde/internal/lab"
 	"sonde/internal/probe"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lab.Main()
+	goleak.VerifyTestMain(m)
+}
 
 // list hands out its probes, once each.
 type list struct {
@@ -150,33 +154,5 @@ func TestMetOurselves(t *testing.T) {
 	}
 	if remote := netip.MustParseAddrPort("192.0.2.9:80"); s.metOurselves(remote, a) {
 		t.Error("a host elsewhere cannot be met so")
-	}
-}
-
-func TestHostLimits(t *testing.T) {
-	h := hostLimits{limit: 2}
-	l := probesOf("192.0.2.1", 1, 2, 3, 4)
-	addr := l.probes[0].Addr()
-	for i, want := range []bool{true, true, false, false} {
-		if h.admit(l.probes[i]) != want {
-			t.Errorf("probe %d admitted: %v", i, !want)
-		}
-	}
-	if !h.admit(probesOf("192.0.2.2", 1).probes[0]) {
-		t.Error("another host has to wait")
-	}
-	// One that was admitted and could not leave takes nobody else's place in the queue.
-	h.takeBack(addr)
-	if !h.admit(l.probes[1]) || h.parked != 2 {
-		t.Errorf("taken back, a probe is not admitted again; %d parked", h.parked)
-	}
-	if p, ok := h.release(addr); !ok || p.Port() != 3 || h.parked != 1 {
-		t.Errorf("released %v, %v; %d parked", p, ok, h.parked)
-	}
-	if p, ok := h.release(addr); !ok || p.Port() != 4 || h.parked != 0 {
-		t.Errorf("released %v, %v; %d parked", p, ok, h.parked)
-	}
-	if _, ok := h.release(addr); ok || len(h.queues) != 0 {
-		t.Error("something was released that did not wait")
 	}
 }

@@ -12,6 +12,7 @@ import (
 // shared is what the connections of one scan have in common.
 type shared struct {
 	prober *Prober
+	hosts  *hosts
 	own    map[netip.Addr]bool // this machine's addresses
 
 	mu         sync.Mutex // guards the rest, so that one reports at a time
@@ -26,7 +27,10 @@ func (p *Prober) share(report func(probe.Result)) (*shared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list this machine's addresses: %w", err)
 	}
-	return &shared{prober: p, own: own, report: report, ownFlights: map[netip.AddrPort]int{}, suspects: map[netip.AddrPort]bool{}}, nil
+	if p.known == nil {
+		p.known = newHosts()
+	}
+	return &shared{prober: p, hosts: p.known, own: own, report: report, ownFlights: map[netip.AddrPort]int{}, suspects: map[netip.AddrPort]bool{}}, nil
 }
 
 func (s *shared) tell(results ...probe.Result) {

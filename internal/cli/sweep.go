@@ -1,0 +1,339 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"sonde/internal/journal"
+	"sonde/internal/pace"
+	"sonde/internal/probe"
+	"sonde/internal/probe/connect"
+	"sonde/internal/probe/ping"
+	"sonde/internal/probe/udp"
+	"sonde/internal/report"
+	"sonde/internal/scan"
+	"sonde/internal/sock"
+	"sonde/internal/target"
+)
+
+// A sweep is one scan on its way: zone after zone, stage after stage. Each stage is a plan of its own.
+type sweep struct {
+	*scanner
+	found   *found
+	journal *journal.Journal // nil without one
+	out     *tee
+	meter   *scan.Meter
+	line    *progress
+	names   *reverse     // nil without --reverse
+	high    target.Ports // nobody listens there
+	total   scan.Summary
+	planned uint64 // targets in all
+	hosts   uint64
+}
+
+// A zone is targets that are treated alike: addresses nearby, or public ones.
+type zone struct {
+	name    string
+	space   target.Space
+	rate    *pace.Rate
+	perHost int    // connections at once to one host; 0: no bound
+	repeats uint8  // SYNs that the kernel sends for one connection
+	spans   uint64 // targets in each span
+	probers scan.Mux
+}
+
+// zones parts what was found: the addresses nearby first.
+func (s *scanner) zones(found *found, line *progress) []*zone {
+	var zones []*zone
+	if found.local.Len() > 0 {
+		zones = append(zones, s.zone("nearby", found.local, s.rate, 0, line))
+	}
+	if found.public.Len() == 0 {
+		return zones
+	}
+	rate, perHost := s.rate, 0
+	var limits []string
+	if rate == 0 {
+		rate = publicRate
+		limits = append(limits, "1,000 probes a second (--rate)")
+	}
+	if s.concurrency == 0 {
+		perHost = publicPerHost
+		limits = append(limits, "100 connections at once to each host (--concurrency)")
+	}
+	if len(limits) > 0 {
+		s.note("public addresses get at most %s", strings.Join(limits, " and "))
+	}
+	return append(zones, s.zone("public", found.public, rate, perHost, line))
+}
+
+func (s *scanner) zone(name string, space target.Space, rate float64, perHost int, line *progress) *zone {
+	z := &zone{name: name, space: space, perHost: perHost, repeats: 1, spans: largestSpan}
+	if space.Has(probe.TCP) { // the kernel sends a SYN again each second by itself: those count as attempts, and for the rate
+		z.repeats = uint8(min(255, (s.timeout+time.Second-1)/time.Second))
+		rate /= float64(z.repeats)
+	}
+	if rate > 0 {
+		z.rate = pace.NewRate(rate)
+		z.spans = max(smallestSpan, min(z.spans, uint64(rate*spanTime.Seconds())))
+	}
+	short := func(err error) {
+		line.hide()
+		s.warn("%v: the scan goes on with fewer probes at once", err)
+	}
+	z.probers = scan.Mux{
+		probe.TCP: &connect.Prober{Timeout: s.timeout, Concurrency: s.concurrency, PerHost: perHost,
+			Source4: s.source4, Source6: s.source6, Interface: s.iface, Rate: z.rate, OnShortage: short},
+		probe.UDP:  &udp.Prober{Timeout: s.timeout, Source4: s.source4, Source6: s.source6, Interface: s.iface, Rate: z.rate, OnShortage: short},
+		probe.Echo: &ping.Prober{Timeout: s.timeout, Source4: s.source4, Source6: s.source6, Interface: s.iface},
+	}
+	return z
+}
+
+// plan is how a zone asks for some targets: as all its stages do, at one rate for all.
+func (s *scanner) plan(z *zone, space target.Space) scan.Plan {
+	plan := scan.NewPlan(space, s.seed)
+	plan.Rate, plan.Timeout, plan.HostTimeout, plan.Recall = z.rate, s.timeout, s.hostTimeout, s.recall/100
+	plan.Attempts = s.attempts
+	if s.attempts > 1 {
+		plan.Attempts = max(2, s.attempts/z.repeats)
+	}
+	return plan
+}
+
+// prober is who asks for some targets: those whose protocol is among them.
+func (z *zone) prober(space target.Space) scan.Prober {
+	m := scan.Mux{}
+	for proto, p := range z.probers {
+		if space.Has(proto) {
+			m[proto] = p
+		}
+	}
+	return m
+}
+
+// sweep carries out what was found and reports.
+func (s *scanner) sweep(ctx context.Context, found *found) error {
+	w := &sweep{scanner: s, found: found, meter: &scan.Meter{}, high: scan.DrawHighPorts(s.seed), total: scan.Summary{Complete: true}}
+	w.line = s.newProgress()
+	stdout := interruptible(s.app.out)
+	var err error
+	if w.out, err = s.out.open(w.line.over(stdout), s.options(found)); err != nil {
+		return err
+	}
+	if w.journal, err = s.keep(found); err != nil {
+		w.out.discard()
+		return err
+	}
+	defer w.journal.Close()
+	if s.maxTime > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.maxTime, errMaxTime)
+		defer cancel()
+	}
+	// A reader that does not read must not keep a scan that was interrupted; one that does has time for what was found.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, func() { _ = stdout.Close() }) })()
+	if s.reverse {
+		w.names = newReverse(ctx)
+		defer w.names.close()
+	}
+	start := time.Now()
+	w.line.start()
+	zones := s.zones(found, w.line)
+	if s.verbose {
+		s.note("the order of probing is that of --seed %d", s.seed)
+	}
+	for _, z := range zones {
+		w.planned, w.hosts = w.planned+z.space.Len(), w.hosts+z.space.Hosts()
+	}
+	for _, z := range zones {
+		if err = w.zone(ctx, z); err != nil {
+			break
+		}
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	w.line.close()
+	if s.resumed == nil { // else the time of the earlier runs is in the spans'
+		w.total.Elapsed = time.Since(start)
+	}
+	return w.finish(err)
+}
+
+func (s *scanner) options(found *found) report.Options {
+	tty := term.IsTerminal(int(s.app.out.Fd()))
+	about := report.Scan{Args: s.args, Version: version(), Start: time.Now(), Seed: s.seed, Shard: s.shard.String(),
+		Ports: found.local.AllPorts().Union(found.public.AllPorts()), Hosts: found.local.Hosts() + found.public.Hosts()}
+	if s.resumed != nil {
+		h := s.resumed.Header()
+		about.Args, about.Version, about.Start = h.Args, h.Version, h.Start
+	}
+	return report.Options{OpenOnly: s.openOnly, Verbose: s.verbose, Reason: s.reason, Names: found.names,
+		Color: tty && os.Getenv("NO_COLOR") == "", Scan: about}
+}
+
+// zone carries out the stages of a zone.
+func (w *sweep) zone(ctx context.Context, z *zone) error {
+	space := z.space
+	if w.alive {
+		var err error
+		if space, err = w.findAlive(ctx, z); err != nil {
+			return err
+		}
+	}
+	plan, spans, err := w.begin(z, z.name, space)
+	if err != nil {
+		return err
+	}
+	part := plan.Whole()
+	if w.alive { // the shard was taken of the hosts
+		asked := w.shard.hosts(z.space)
+		w.total.Skipped += asked.Hi - asked.Lo - plan.Space.Hosts()
+		w.hosts -= z.space.Hosts() - plan.Space.Hosts()
+	} else {
+		part = w.shard.of(&plan)
+	}
+	w.planned -= z.space.Len() - (part.Hi - part.Lo)
+	w.line.watch(w.meter, w.planned, "")
+	held := &claims{out: w.out, names: w.names, all: w.banner}
+	st := stage{plan: plan, part: part, spans: spans, prober: z.prober(plan.Space), sink: held, meter: w.meter}
+	return w.carryOut(ctx, st, func(s *scan.Summary, whole bool) error { return w.settle(ctx, z, held, s, whole) })
+}
+
+// A stage is a plan, who carries it out and where its answers go.
+type stage struct {
+	plan   scan.Plan
+	part   scan.Span // the places that are asked
+	spans  uint64    // targets in each span
+	prober scan.Prober
+	sink   scan.Sink
+	meter  *scan.Meter // may be nil
+}
+
+// begin makes the plan of a stage and notes it in the journal. In a scan that goes on it is the one that the journal has.
+func (w *sweep) begin(z *zone, name string, space target.Space) (plan scan.Plan, spans uint64, err error) {
+	plan = w.plan(z, space)
+	st, err := w.journal.Begin(journal.Stage{Name: name, Space: space, Seed: plan.Seed, Attempts: plan.Attempts, Timeout: plan.Timeout, SpanSize: z.spans})
+	return w.plan(z, st.Space), st.SpanSize, err
+}
+
+// carryOut runs a stage, span by span, and gives what came of each to done, that of a span that was interrupted too.
+func (w *sweep) carryOut(ctx context.Context, st stage, done func(s *scan.Summary, whole bool) error) error {
+	for span := range st.plan.Spans(st.part, st.spans) {
+		if err := w.carrySpan(ctx, st, span, done); err != nil {
+			return err
+		}
+	}
+	return w.journal.EndStage()
+}
+
+func (w *sweep) carrySpan(ctx context.Context, st stage, span scan.Span, done func(s *scan.Summary, whole bool) error) error {
+	past, err := w.journal.Span(span)
+	if err != nil {
+		return err
+	}
+	if err := w.journal.Replay(past, st.sink); err != nil {
+		return err
+	}
+	job := scan.Job{Plan: st.plan, Span: span, Prober: st.prober, Sink: st.sink, Meter: st.meter, Past: past}
+	if w.journal != nil {
+		job.Sink, job.Mark = both{w.journal, st.sink}, w.journal.Mark
+	}
+	s, err := scan.Run(ctx, job)
+	if derr := done(&s, err == nil); err == nil {
+		err = derr
+	}
+	if err != nil {
+		return err
+	}
+	return w.journal.EndSpan()
+}
+
+// both gives answers to the journal first: what is reported is kept.
+type both struct{ first, second scan.Sink }
+
+// Put implements scan.Sink.
+func (b both) Put(answers []probe.Result) error {
+	if err := b.first.Put(answers); err != nil {
+		return err
+	}
+	return b.second.Put(answers)
+}
+
+// settle ends a span: what was accepted is proved or withdrawn, then its hosts are reported.
+func (w *sweep) settle(ctx context.Context, z *zone, held *claims, s *scan.Summary, whole bool) error {
+	var err error
+	if whole {
+		err = w.verify(ctx, z, held, s)
+	}
+	if rerr := held.release(); err == nil {
+		err = rerr
+	}
+	w.total = w.total.Add(*s)
+	if rerr := w.out.span(s.Hosts, w.described(s)); err == nil {
+		err = rerr
+	}
+	return err
+}
+
+// finish closes the outputs and gives the scan's ending its exit code.
+func (w *sweep) finish(err error) error {
+	total := w.total
+	total.Undecided += w.planned - total.Targets // of the spans that were not begun
+	total.Targets = w.planned
+	if w.shard.n == 0 { // a shard may hold some ports of a host only: the spans know which
+		total.Hosts = w.hosts
+	}
+	outOfTime := errors.Is(err, errMaxTime)
+	if outOfTime {
+		err = nil
+	}
+	total.Complete = total.Complete && err == nil && total.Undecided == 0
+	if err == nil && !outOfTime {
+		err = w.journal.End()
+	}
+	var sig signalError
+	if cerr := w.out.close(total, err == nil); err == nil {
+		err = cerr
+	}
+	switch {
+	case errors.Is(err, sock.ErrBrokenPipe):
+		if left := w.out.leftPartial(); left != "" {
+			return failure(errors.New("the reader of standard output went away before the end" + left))
+		}
+		return nil // the reader has had enough
+	case errors.As(err, &sig):
+		w.note("%v: this is what was found until then%s", sig, w.out.leftPartial())
+		return exitWith(128 + int(sig))
+	case err != nil:
+		return journalError(err, w.journal.Path())
+	case total.LocalErr != nil && total.Undecided > 0 && !outOfTime:
+		return failure(fmt.Errorf("%s could not be asked: %w", quantity(total.Undecided, "port"), total.LocalErr),
+			"this says nothing of the target: look at this machine's routes, addresses and firewall ('ip route get ADDRESS')")
+	}
+	if outOfTime {
+		w.note("the time of --max-time %v is over: this is what was found until then", w.maxTime)
+	}
+	w.tellRecall(&total)
+	return w.failOn.check(total)
+}
+
+// tellRecall says when what was asked for cannot be vouched for.
+func (w *sweep) tellRecall(total *scan.Summary) {
+	switch {
+	case w.recall == 0:
+	case total.Answered == 0:
+		w.warn("a recall of %v %% cannot be vouched for: nothing answered, so nothing tells how much is lost", w.recall)
+	case total.Missed.Recall() < w.recall/100:
+		w.warn("a recall of %v %% was not reached: %.2f %% is what %s bears out", w.recall, 100*total.Missed.Recall(), quantity(total.Answered, "answer"))
+	}
+}
+
+var errMaxTime = errors.New("the time of --max-time is over")
