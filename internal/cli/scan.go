@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,6 +59,7 @@ type scanner struct {
 	resume   string
 
 	source4, source6 netip.Addr
+	shortage         sync.Once // it is told once
 }
 
 func (a *app) scanCommand() *cobra.Command {

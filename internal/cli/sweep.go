@@ -84,8 +84,10 @@ func (s *scanner) zone(name string, space target.Space, rate float64, perHost in
 		z.spans = max(smallestSpan, min(z.spans, uint64(rate*spanTime.Seconds())))
 	}
 	short := func(err error) {
-		line.hide()
-		s.warn("%v: the scan goes on with fewer probes at once", err)
+		s.shortage.Do(func() {
+			line.hide()
+			s.warn("%v: the scan goes on with fewer probes at once", err)
+		})
 	}
 	z.probers = scan.Mux{
 		probe.TCP: &connect.Prober{Timeout: s.timeout, Concurrency: s.concurrency, PerHost: perHost,

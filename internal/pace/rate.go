@@ -1,4 +1,6 @@
-// Package pace keeps probing to a rate.
+// Package pace says when to ask and how long to wait: a Rate for all, and for each host an RTT and a Pacer.
+//
+// A Rate may be shared by goroutines; an RTT and a Pacer are values of one owner.
 package pace
 
 import (

@@ -6,6 +6,7 @@
 package connect
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,8 +21,8 @@ import (
 // rest may be zero. One Prober makes one scan at a time, and what one taught it about the hosts serves the next.
 //
 // A host whose round-trip time is known is waited for as long as that suggests (pace.RTT), a retry no less than 500 ms and
-// four times as long as a first attempt; Timeout is the most, and holds for hosts of which nothing is known. A host that loses
-// probes gets a window of its own (pace.Window; Linux only), and what does not fit in it waits while others are asked.
+// four times as long as a first attempt; Timeout is the most, and holds for hosts of which nothing is known. A host that is seen
+// to lose probes is asked more slowly (pace.Pacer; Linux only), and its probes wait while others are asked.
 type Prober struct {
 	Timeout          time.Duration // how long one connection may take to be made
 	Concurrency      int           // connections in flight at most; 0: what the descriptor limit bears
@@ -53,18 +54,21 @@ const kernelRetry = time.Second
 // Of the descriptors a process may have, this many are left to files, names and the runtime.
 const reservedFiles = 32
 
-// window returns how many connections may be in flight.
-func (p *Prober) window() (int, error) {
+// window returns how many connections may be in flight, and what makes them few.
+func (p *Prober) window() (n int, short, err error) {
 	files, err := sock.RaiseFileLimit()
 	if err != nil {
-		return 0, fmt.Errorf("read the limit of open files: %w", err)
+		return 0, nil, fmt.Errorf("read the limit of open files: %w", err)
 	}
 	bears := int(max(1, min(files, 1<<20)-min(files-1, reservedFiles)))
-	if p.Concurrency > 0 {
-		return min(p.Concurrency, bears), nil
+	if wanted := cmp.Or(p.Concurrency, fewConnections); bears < wanted {
+		short = fmt.Errorf("no more than %d files can be open here (ulimit -n)", files)
 	}
-	return min(bears, maxWindow), nil
+	return min(cmp.Or(p.Concurrency, maxWindow), bears), short, nil
 }
+
+// fewConnections are so few that a scan is slower for it.
+const fewConnections = 512
 
 // maxWindow bounds the window nobody asked for: beyond it the kernel's own tables
 // (conntrack, neighbours) begin to drop what is sent.

@@ -25,13 +25,16 @@ func (p *Prober) probeWithDialer(ctx context.Context, due probe.Due, report func
 	if p.Interface != "" {
 		return errors.New("binding to an interface needs Linux; name the interface's address with --source")
 	}
-	window, err := p.window()
+	window, short, err := p.window()
 	if err != nil {
 		return err
 	}
 	s, err := p.share(report)
 	if err != nil {
 		return err
+	}
+	if short != nil {
+		s.tellShortage(short)
 	}
 	workers := min(window, mostWorkers)
 	if p.PerHost > 0 {

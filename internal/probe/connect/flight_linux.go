@@ -75,8 +75,11 @@ func (l *loop) free(freed []admitted, now time.Duration) {
 // launch starts the connection of one probe. It returns false if the probe has to wait
 // because this machine is short of something.
 func (l *loop) launch(a admitted) bool {
-	l.countOwn(a.AddrPort, 1)
 	start := l.now()
+	if l.isTooLate(&a, start) {
+		return true
+	}
+	l.countOwn(a.AddrPort, 1)
 	fd, o, done := l.dialer.Dial(a.AddrPort)
 	if o.Ours && sock.IsLimit(o.Err) && l.wait(a.Addr(), o.Err, start) {
 		l.countOwn(a.AddrPort, -1)
@@ -90,6 +93,19 @@ func (l *loop) launch(a admitted) bool {
 	} else {
 		l.fly(fd, a, start)
 	}
+	return true
+}
+
+// isTooLate gives a probe back that had to wait beyond its time.
+func (l *loop) isTooLate(a *admitted, now time.Duration) bool {
+	if a.Until.IsZero() || !l.hosts.base.Add(now).After(a.Until) {
+		return false
+	}
+	if a.reserved {
+		l.free(l.hosts.sent(a, now, l.freed[:0]), now)
+	}
+	l.free(l.hosts.end(*a, ending{}, now, l.freed[:0]), now)
+	l.results = append(l.results, unsent(a.Probe, nil))
 	return true
 }
 

@@ -21,13 +21,16 @@ const (
 
 // Probe implements scan.Prober.
 func (p *Prober) Probe(ctx context.Context, due probe.Due, report func(probe.Result)) error {
-	window, err := p.window()
+	window, short, err := p.window()
 	if err != nil {
 		return err
 	}
 	s, err := p.share(report)
 	if err != nil {
 		return err
+	}
+	if short != nil {
+		s.tellShortage(short)
 	}
 	s.hosts.perHost = p.PerHost
 	loops := min(maxLoops, runtime.GOMAXPROCS(0), max(1, window/batch))
