@@ -154,8 +154,9 @@ func (s *server) rest(listening int, pause time.Duration) error {
 	look := func(events uint32) error {
 		return unix.EpollCtl(s.epoll, unix.EPOLL_CTL_MOD, listening, &unix.EpollEvent{Events: events, Fd: int32(listening)})
 	}
+	err := look(0)
 	time.AfterFunc(pause, func() { _ = look(unix.EPOLLIN) }) // the socket is there as long as the host is
-	return look(0)
+	return err
 }
 
 // greet does the listener's service to one connection. That the peer may be gone by now is no error.

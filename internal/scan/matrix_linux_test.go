@@ -43,7 +43,7 @@ func TestMatrix(t *testing.T) {
 			host := net.Host(t, c.config)
 			for _, addr := range []netip.Addr{host.IPv4, host.IPv6} {
 				// So many attempts that chance has no part in it: 10 % each way lose 0.19 to the 12th.
-				sink, s := scanIn(t, &connect.Prober{Timeout: time.Second}, 12, "2000-2309", addr)
+				sink, s := scanIn(t, &connect.Prober{Timeout: 400 * time.Millisecond}, 12, "2000-2309", addr)
 				checkMatrix(t, addr, sink, s, c.limited)
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,13 +18,11 @@ import (
 func TestLimitedRefusals(t *testing.T) {
 	for _, limits := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			refused := 0
+			var asked atomic.Int32
 			n := &network{timeout: time.Second, tells: true, answer: func(p probe.Probe) probe.State {
-				switch {
-				case limits && refused >= 6, !limits && p.Port()%20 != 0:
+				if limits && asked.Add(1) > 6 || !limits && p.Port()%20 != 0 {
 					return nothing
 				}
-				refused++
 				return probe.Filtered
 			}}
 			plan := newPlan(space(t, 1, "1-200"), 4)

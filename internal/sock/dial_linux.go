@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,7 @@ import (
 
 // A Dialer starts TCP connections without waiting for them and tells how they went. It owns
 // an epoll instance and its sockets, which the caller names by their descriptors. One
-// goroutine uses a Dialer; only Wake may be called from others.
+// goroutine uses a Dialer; only Wake may be called from others, and even when it is closed.
 //
 // A socket is used again and again, and stays with epoll meanwhile: on Linux a connect that failed
 // leaves it as new, and a connect to AF_UNSPEC does so at any time (connect(2)), with a
@@ -24,7 +25,10 @@ type Dialer struct {
 	Source4, Source6 netip.Addr // where connections come from; invalid: the kernel's choice
 	Interface        string     // the only one they leave by; empty: any
 
-	epoll, wake  int
+	epoll        int
+	mu           sync.Mutex // guards the next two: a Wake too late would write to whoever has the descriptor then
+	wake         int
+	closed       bool
 	events       []unix.EpollEvent
 	sockets      map[int]struct{}  // all
 	idle4, idle6 []int             // those that are free
@@ -57,8 +61,11 @@ func (d *Dialer) Close() {
 		_ = disconnect(fd)
 		_ = unix.Close(fd)
 	}
-	_ = unix.Close(d.wake)
 	_ = unix.Close(d.epoll)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_ = unix.Close(d.wake)
+	d.closed = true
 }
 
 func (d *Dialer) watch(fd int, events uint32) error {
@@ -67,6 +74,11 @@ func (d *Dialer) watch(fd int, events uint32) error {
 
 // Wake makes Wait return.
 func (d *Dialer) Wake() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
 	one := [8]byte{1}
 	_, _ = unix.Write(d.wake, one[:]) // EAGAIN: the counter is full, so it wakes already
 }
