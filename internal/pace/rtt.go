@@ -39,3 +39,18 @@ func (r *RTT) Timeout() time.Duration {
 
 // bound is how long nearly every answer takes at most.
 func (r *RTT) bound() time.Duration { return r.srtt + 4*r.rttvar }
+
+// lastChance is how long an answer is waited for at least when the probe may be the last to its target: any but the first.
+const lastChance = 500 * time.Millisecond
+
+// Patience returns how long an answer to a probe with that attempt number, from 1, is waited for: ceiling at the most, and as long as
+// nothing is known.
+func (r *RTT) Patience(attempt uint8, ceiling time.Duration) time.Duration {
+	switch {
+	case !r.Known():
+		return ceiling
+	case attempt > 1:
+		return min(max(4*r.Timeout(), lastChance), ceiling)
+	}
+	return min(r.Timeout(), ceiling)
+}

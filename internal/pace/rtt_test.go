@@ -62,3 +62,28 @@ func TestRTTFollows(t *testing.T) {
 		}
 	})
 }
+
+// A retry, which may be the last, is waited for longer than a first attempt; nothing longer than the ceiling.
+func TestPatience(t *testing.T) {
+	var unknown, quick, slow RTT
+	quick.Observe(time.Millisecond)
+	slow.Observe(200 * time.Millisecond)
+	for _, c := range []struct {
+		rtt           RTT
+		attempt       uint8
+		ceiling, want time.Duration
+	}{
+		{unknown, 1, time.Second, time.Second},
+		{unknown, 2, time.Second, time.Second},
+		{quick, 1, time.Second, 100 * time.Millisecond},
+		{quick, 2, time.Second, 500 * time.Millisecond},
+		{quick, 1, 50 * time.Millisecond, 50 * time.Millisecond},
+		{slow, 1, time.Second, 600 * time.Millisecond},
+		{slow, 3, 5 * time.Second, 2400 * time.Millisecond},
+		{slow, 3, time.Second, time.Second},
+	} {
+		if got := c.rtt.Patience(c.attempt, c.ceiling); got != c.want {
+			t.Errorf("attempt %d below %v: %v, want %v", c.attempt, c.ceiling, got, c.want)
+		}
+	}
+}

@@ -3,10 +3,8 @@ package sock
 import (
 	"fmt"
 	"math"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -30,9 +28,9 @@ type Dialer struct {
 	wake         int
 	closed       bool
 	events       []unix.EpollEvent
-	sockets      map[int]struct{}  // all
-	idle4, idle6 []int             // those that are free
-	zones        map[string]uint32 // interface numbers by zone: asking the kernel for each connect is slow
+	sockets      map[int]struct{} // all
+	idle4, idle6 []int            // those that are free
+	zones        zones
 	calls        dialCalls
 }
 
@@ -47,7 +45,7 @@ func NewDialer() (*Dialer, error) {
 		_ = unix.Close(epoll)
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	d := &Dialer{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, 256), sockets: map[int]struct{}{}, zones: map[string]uint32{}}
+	d := &Dialer{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, 256), sockets: map[int]struct{}{}, zones: zones{}}
 	if err := d.watch(wake, unix.EPOLLIN); err != nil {
 		d.Close()
 		return nil, err
@@ -269,7 +267,7 @@ func (d *Dialer) bind(fd int, to, source netip.Addr) error {
 	}
 	// The port is chosen when the connection's other end is known: it need be unique only then (ip(7)).
 	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-	if err := unix.Bind(fd, d.sockaddr(netip.AddrPortFrom(source, 0))); err != nil {
+	if err := unix.Bind(fd, d.zones.sockaddr(netip.AddrPortFrom(source, 0))); err != nil {
 		return fmt.Errorf("bind to source %s: %w", source, err)
 	}
 	return nil
@@ -282,29 +280,4 @@ func localAddr(fd int) (netip.AddrPort, error) {
 		return netip.AddrPort{}, os.NewSyscallError("getsockname", err)
 	}
 	return addrPort(sa), nil
-}
-
-func (d *Dialer) sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
-	}
-	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: d.zoneID(a.Addr().Zone())}
-}
-
-// zoneID returns the interface number of a zone: its name's, or the number it is written as.
-func (d *Dialer) zoneID(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	id, ok := d.zones[zone]
-	if ok {
-		return id
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		id = uint32(i.Index)
-	} else if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
-		id = uint32(n)
-	}
-	d.zones[zone] = id
-	return id
 }

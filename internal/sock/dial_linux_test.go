@@ -135,10 +135,10 @@ func TestSelfConnect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Bind(fd, d.sockaddr(local)); err != nil {
+		if err := unix.Bind(fd, d.zones.sockaddr(local)); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Connect(fd, d.sockaddr(local)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		if err := unix.Connect(fd, d.zones.sockaddr(local)); err != nil && !errors.Is(err, unix.EINPROGRESS) {
 			t.Fatal(err)
 		}
 		if o := await(t, d, fd, local); !o.Self || o.Local != local {

@@ -29,7 +29,7 @@ func (d *Dialer) connect(fd int, to netip.AddrPort) unix.Errno {
 	if to.Addr().Is4() {
 		c.to4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: to.Addr().As4()}
 	} else {
-		c.to6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: to.Addr().As16(), Scope_id: d.zoneID(to.Addr().Zone())}
+		c.to6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: to.Addr().As16(), Scope_id: d.zones.id(to.Addr().Zone())}
 		addr, size = unsafe.Pointer(&c.to6), unsafe.Sizeof(c.to6)
 	}
 	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(addr), size)

@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +26,7 @@ type Inquiry struct {
 	// mu keeps the reader from the error queue while something is sent: taking an entry off it makes the next
 	// entry's error the pending one (sock_dequeue_err_skb in the kernel), and a pending error fails a send.
 	mu      sync.Mutex
-	zones   map[string]uint32 // interface numbers by zone, and back: asking the kernel for each datagram is slow
+	zones   zones // interface numbers by zone, and back: asking the kernel for each datagram is slow
 	names   map[uint32]string
 	in      [MaxBatch][]byte
 	oob     []byte
@@ -41,7 +39,7 @@ const sendTries = 8
 // NewInquiry opens a socket of one family on a port that nobody else has. source, if valid, is where datagrams come
 // from, iface, if not empty, the only interface they leave by. The caller closes it.
 func NewInquiry(v6 bool, source netip.Addr, iface string) (*Inquiry, error) {
-	q := &Inquiry{v6: v6, zones: map[string]uint32{}, names: map[uint32]string{}, oob: make([]byte, 512)}
+	q := &Inquiry{v6: v6, zones: zones{}, names: map[uint32]string{}, oob: make([]byte, 512)}
 	for i := range q.in {
 		q.in[i] = make([]byte, InquiryBuffer)
 	}
@@ -231,10 +229,12 @@ func (h *Heard) read(header unix.Cmsghdr, value []byte, dropped *uint32) {
 }
 
 func (q *Inquiry) sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if zone := a.Addr().Zone(); zone != "" {
+		q.names[q.zones.id(zone)] = zone
 	}
-	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port()), ZoneId: q.zoneID(a.Addr().Zone())}
+	return q.zones.sockaddr(a)
 }
 
 // addrPort is addrPort with the zone by which the address is asked.
@@ -244,24 +244,4 @@ func (q *Inquiry) addrPort(sa unix.Sockaddr) netip.AddrPort {
 		return netip.AddrPortFrom(a.Addr().WithZone(q.names[six.ZoneId]), a.Port())
 	}
 	return a
-}
-
-// zoneID returns the interface number of a zone: its name's, or the number it is written as.
-func (q *Inquiry) zoneID(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	id, ok := q.zones[zone]
-	if ok {
-		return id
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		id = uint32(i.Index)
-	} else if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
-		id = uint32(n)
-	}
-	q.zones[zone], q.names[id] = id, zone
-	return id
 }

@@ -5,10 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -23,8 +21,8 @@ type Ping struct {
 	conn  syscall.RawConn
 	v6    bool
 	raw   bool
-	id    uint16            // of our requests
-	zones map[string]uint32 // interface numbers by zone: asking the kernel for each request is slow
+	id    uint16 // of our requests
+	zones zones  // interface numbers by zone: asking the kernel for each request is slow
 	out   []byte
 	in    [MaxBatch][]byte
 	oob   []byte
@@ -43,7 +41,7 @@ const pingTries = 8
 // net.ipv4.ping_group_range (icmp(7)); else it takes a raw socket, which needs root or CAP_NET_RAW. source, if
 // valid, is where requests come from, iface, if not empty, the only interface they leave by. The caller closes it.
 func NewPing(v6 bool, source netip.Addr, iface string) (*Ping, error) {
-	p := &Ping{v6: v6, zones: map[string]uint32{}, oob: make([]byte, 256)}
+	p := &Ping{v6: v6, zones: zones{}, oob: make([]byte, 256)}
 	for i := range p.in {
 		p.in[i] = make([]byte, pingBuffer)
 	}
@@ -124,7 +122,7 @@ func (p *Ping) bind(fd int, source netip.Addr) error {
 			source = netip.IPv6Unspecified()
 		}
 	}
-	if err := unix.Bind(fd, p.sockaddr(source)); err != nil {
+	if err := unix.Bind(fd, p.zones.sockaddr(netip.AddrPortFrom(source, 0))); err != nil {
 		return fmt.Errorf("bind to source %s: %w", source, os.NewSyscallError("bind", err))
 	}
 	if p.raw {
@@ -154,7 +152,7 @@ func (p *Ping) Send(to netip.Addr, seq uint16, data []byte) error {
 		return fmt.Errorf("ping %v: %w", to, ErrToMany)
 	}
 	p.out = appendEcho(p.out[:0], p.v6, p.id, seq, data)
-	sa := p.sockaddr(to)
+	sa := p.zones.sockaddr(netip.AddrPortFrom(to, 0))
 	var err error
 	werr := p.conn.Write(func(fd uintptr) bool {
 		// A send returns first what the network said of an earlier one, and sends nothing then. That is in the
@@ -300,29 +298,4 @@ func (p *Ping) nextRefusal(fd int, buf []byte) (e Echo, ours, more bool) {
 		}
 	}
 	return e, ours, true
-}
-
-func (p *Ping) sockaddr(a netip.Addr) unix.Sockaddr {
-	if a.Is4() {
-		return &unix.SockaddrInet4{Addr: a.As4()}
-	}
-	return &unix.SockaddrInet6{Addr: a.As16(), ZoneId: p.zoneID(a.Zone())}
-}
-
-// zoneID returns the interface number of a zone: its name's, or the number it is written as.
-func (p *Ping) zoneID(zone string) uint32 {
-	if zone == "" {
-		return 0
-	}
-	id, ok := p.zones[zone]
-	if ok {
-		return id
-	}
-	if i, err := net.InterfaceByName(zone); err == nil {
-		id = uint32(i.Index)
-	} else if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
-		id = uint32(n)
-	}
-	p.zones[zone] = id
-	return id
 }

@@ -150,7 +150,7 @@ func (t *hosts) release(h *host, now time.Duration, freed []admitted) []admitted
 func (t *hosts) look(a *admitted, age, ceiling time.Duration) (expired bool, next time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	limit := a.host.patience(a.Attempt, ceiling)
+	limit := a.host.rtt.Patience(a.Attempt, ceiling)
 	if !a.host.rtt.Known() {
 		return age >= limit, min(max(2*age, curiosity), limit)
 	}
@@ -161,24 +161,11 @@ func (t *hosts) look(a *admitted, age, ceiling time.Duration) (expired bool, nex
 func (t *hosts) timeout(a *admitted, ceiling time.Duration) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return a.host.patience(a.Attempt, ceiling)
+	return a.host.rtt.Patience(a.Attempt, ceiling)
 }
 
-const (
-	curiosity  = 100 * time.Millisecond // the age at which it is first asked whether a host is known by now; then at each double of it
-	lastChance = 500 * time.Millisecond // how long an answer is waited for at least when the probe may be the last: any but the first
-)
-
-// patience is how long an answer is waited for.
-func (h *host) patience(attempt uint8, ceiling time.Duration) time.Duration {
-	switch {
-	case !h.rtt.Known():
-		return ceiling
-	case attempt > 1:
-		return min(max(4*h.rtt.Timeout(), lastChance), ceiling)
-	}
-	return min(h.rtt.Timeout(), ceiling)
-}
+// curiosity is the age at which it is first asked whether a host is known by now; then at each double of it.
+const curiosity = 100 * time.Millisecond
 
 // isFull reports whether so many probes wait that no more should be taken.
 func (t *hosts) isFull() bool {

@@ -131,7 +131,7 @@ func (s *sweep) expire(l *line, now time.Time) {
 		f := l.flights[0]
 		age := now.Sub(f.sent)
 		switch {
-		case age >= f.host.patience(f.probe.Attempt, s.prober.Timeout):
+		case age >= f.host.rtt.Patience(f.probe.Attempt, s.prober.Timeout):
 			s.giveUp(l, f, now)
 			continue
 		case age >= f.host.pipe():

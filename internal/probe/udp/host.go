@@ -42,21 +42,10 @@ func (h *host) observe(rtt time.Duration) {
 	h.slowest = max(h.slowest, rtt)
 }
 
-// patience is how long an answer is waited for.
-func (h *host) patience(attempt uint8, ceiling time.Duration) time.Duration {
-	switch {
-	case !h.rtt.Known():
-		return ceiling
-	case attempt > 1:
-		return min(max(4*h.rtt.Timeout(), lastChance), ceiling)
-	}
-	return min(h.rtt.Timeout(), ceiling)
-}
-
 // next returns when to look at a flight again that has that age: when it leaves the pipe, when its host may be known by now,
 // when its time is over.
 func (h *host) next(f *flight, age, ceiling time.Duration) time.Duration {
-	next := h.patience(f.probe.Attempt, ceiling)
+	next := h.rtt.Patience(f.probe.Attempt, ceiling)
 	if !h.rtt.Known() {
 		next = min(next, max(2*age, curiosity))
 	}

@@ -59,7 +59,6 @@ const (
 const (
 	curiosity    = 100 * time.Millisecond // how long a host of which nothing is known is expected to take, for a start
 	shortestPipe = 10 * time.Millisecond  // a host's answers come in bursts: its scheduler has slices
-	lastChance   = 500 * time.Millisecond // how long an answer is waited for at least when the probe may be the last: any but the first
 )
 
 // When this machine is short of something one tries again after a pause; after the limit the shortage is taken to
