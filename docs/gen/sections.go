@@ -47,7 +47,7 @@ The text report has a table for each host. Ports that many have the same to say 
 	{"syn-ack", "open: the connection was made."},
 	{"conn-refused", "closed: the host answered with a reset."},
 	{"udp-response", "open: the answer belongs to what was asked."},
-	{"no-response", "filtered, UDP: open|filtered: nobody said anything, however often it was asked."},
+	{"no-response", "filtered, UDP: open|filtered: nobody said anything that belongs to the question, however often it was asked."},
 	{"rate-limited", "filtered or open|filtered: nobody said anything, but the host was seen to limit how often it refuses. It proves nothing."},
 	{"no-neighbor", "filtered: nobody on the link has the address."},
 	{"middlebox", "open|filtered: it was accepted, but so are ports on which nothing listens."},
@@ -58,8 +58,8 @@ The text report has a table for each host. Ports that many have the same to say 
 var scanJSON = section{"JSON", `
 With -o json each line is an object. Its "type" says of what:`, []entry{
 	{"scan", "The first line: version, args, start, seed, shard, the ports asked (tcp, udp) and the number of hosts."},
-	{"result", "A verdict that was answered: addr, port, proto, state, reason, from (who sent the ICMP error), icmp_type, icmp_code, ttl, rtt_ms, attempt, banner, time. Of several for one target the last counts."},
-	{"silent", "Ports of a host that nobody answered for, with their state and the reason of their silence."},
+	{"result", "A verdict that was answered: addr, name, port, proto, service, state, reason, from (who sent the ICMP error), icmp_type, icmp_code, ttl, rtt_ms, attempt, time, banner (as safe text; banner_base64 has its bytes where they differ). Of several for one target the last counts."},
+	{"silent", "Ports of a host that nobody answered for, with their state, the reason of their silence, and how many attempts were made."},
 	{"undecided", "Ports of a host without a verdict: not asked, not waited for to the end, or not sent."},
 	{"host", "What is to be said of a host as a whole: middlebox, limited, gave_up, ptr."},
 	{"summary", "The last line. open + closed + filtered + open_filtered + undecided = targets. loss is the share of packets that got lost, expected_missed how many open ports were probably missed, expected_missed_95 how many at the most in 95 scans of 100; they are absent where too little was heard to tell."},
@@ -76,11 +76,11 @@ var reportExits = section{"EXIT STATUS", "", []entry{
 }}
 
 var scanExits = section{"EXIT STATUS", "", []entry{
-	{"0", "The scan ran to its end, whatever it found."},
+	{"0", "The scan ran as it was told, whatever it found. Where --max-time or --host-timeout cut something off, the report says INCOMPLETE (JSON: complete is false)."},
 	{"1", "It failed, or a name could not be resolved, or ports could not be asked for a reason of this machine's."},
 	{"2", "Misused: an argument or an option that makes no sense. Nothing was sent."},
 	{"6", "--fail-on found what it names."},
-	{"130", "Interrupted by SIGINT or SIGTERM; what was found is reported, and marked as incomplete."},
+	{"130, 143", "Interrupted by SIGINT (130) or SIGTERM (143); what was found is reported, and marked as incomplete."},
 }}
 
 var scanSignals = section{"SIGNALS", "", []entry{

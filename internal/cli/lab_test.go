@@ -15,6 +15,7 @@ import (
 //	$HOST6   the same by IPv6
 //	$PUBLIC  the same by an address that looks public
 //	$BOX     accepts on every port; behind 22 a service speaks
+//	$ONE     accepts on every port, with one service behind all of them
 //	$LIMITED refuses all but port 22 as administratively prohibited, as often as Linux does
 func TestScriptsInLab(t *testing.T) {
 	net := lab.Enter(t)
@@ -32,6 +33,7 @@ func TestScriptsInLab(t *testing.T) {
 		Sysctls: lab.NoICMPLimits(),
 	})
 	box := net.Host(t, lab.Config{Listen: []lab.Listener{{Ports: lab.Port(22), Banner: []byte("SSH-2.0-box\r\n")}, {}}})
+	one := net.Host(t, lab.Config{Listen: []lab.Listener{{Banner: []byte("hello\r\n")}}})
 	limited := net.Host(t, lab.Config{
 		Listen: []lab.Listener{{Ports: lab.Port(22)}},
 		Rules:  []lab.Rule{{Ports: lab.Port(22), Do: lab.Accept}, {Do: lab.AdminProhibited}},
@@ -40,6 +42,7 @@ func TestScriptsInLab(t *testing.T) {
 		env.Setenv("HOST", host.IPv4.String())
 		env.Setenv("HOST6", host.IPv6.String())
 		env.Setenv("BOX", box.IPv4.String())
+		env.Setenv("ONE", one.IPv4.String())
 		env.Setenv("LIMITED", limited.IPv4.String())
 		env.Setenv("PUBLIC", public.Addr().Next().String())
 		return nil

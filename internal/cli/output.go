@@ -52,12 +52,35 @@ func (o *outputs) spare(in *os.File) error {
 	return nil
 }
 
+// spareName refuses outputs that are the file of that name, or stand there until they are whole. It need not be there yet.
+func (o *outputs) spareName(in string) error {
+	own, err := filepath.Abs(behindLink(in))
+	if err != nil {
+		return err
+	}
+	for _, spec := range o.specs {
+		_, name, toFile := strings.Cut(spec, "=")
+		if !toFile {
+			continue
+		}
+		path, err := filepath.Abs(behindLink(name))
+		if err != nil {
+			return err
+		}
+		if path == own || path+partialSuffix == own {
+			return misuse(fmt.Errorf("%s cannot be an output and the journal", name), "name another file for one of them")
+		}
+	}
+	return nil
+}
+
 // A partialFile is an output file that does not have its name before it is whole: until then it
 // is FILE.partial, which says so, and FILE keeps what it was.
 type partialFile struct {
 	*os.File
 	name  string
 	whole bool // there is nothing to rename: FILE is a device or a pipe
+	fresh bool // this run made it
 }
 
 func createPartial(name string) (*partialFile, error) {
@@ -75,6 +98,7 @@ func createPartial(name string) (*partialFile, error) {
 	case err == nil:
 		mode = info.Mode().Perm()
 	}
+	_, serr := os.Lstat(name + partialSuffix)
 	f, err := openLocked(name+partialSuffix, mode)
 	switch {
 	case errors.Is(err, sock.ErrLocked):
@@ -82,12 +106,18 @@ func createPartial(name string) (*partialFile, error) {
 	case err != nil:
 		return nil, fmt.Errorf("cannot write: %w", err)
 	}
-	// What an earlier run left behind is overwritten; what another run is writing now is not.
-	if err := f.Truncate(0); err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("cannot write: %w", err)
+	return &partialFile{File: f, name: name, fresh: serr != nil}, nil
+}
+
+// empty makes room: what an earlier run left behind is overwritten, what another run is writing now is not.
+func (f *partialFile) empty() error {
+	if f.whole {
+		return nil
 	}
-	return &partialFile{File: f, name: name}, nil
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("cannot write: %w", err)
+	}
+	return nil
 }
 
 // behindLink returns what a name leads to: a link keeps being one, and what it leads to is written.
@@ -163,9 +193,9 @@ func (f *partialFile) finish() error {
 	return f.last(func() error { return os.Rename(f.Name(), f.name) })
 }
 
-// discard takes back a file to which nothing was written.
+// discard takes back a file to which nothing was written. What an earlier run left stays.
 func (f *partialFile) discard() {
-	if f.whole {
+	if f.whole || !f.fresh {
 		_ = f.Close()
 		return
 	}
@@ -192,12 +222,13 @@ func (f *partialFile) last(do func() error) error {
 type tee struct{ outputs []*output }
 
 type output struct {
-	report.Report
-	file   *partialFile // nil for standard output
-	failed bool
+	report.Report // from begin on
+	make          func() report.Report
+	file          *partialFile // nil for standard output
+	failed        bool
 }
 
-// open makes the reports that -o asked for, all of them before anything is sent.
+// open opens what -o asked for, all of it before anything is sent.
 func (o *outputs) open(stdout io.Writer, options report.Options) (*tee, error) {
 	specs := o.specs
 	if len(specs) == 0 {
@@ -219,10 +250,26 @@ func (o *outputs) open(stdout io.Writer, options report.Options) (*tee, error) {
 			t.discard()
 			return nil, misuse(errors.New("two outputs cannot share standard output"), "send one to a file: -o json=scan.json")
 		}
-		out.Report, _ = report.New(format, w, opts) // Set knows the formats
+		out.make = func() report.Report {
+			r, _ := report.New(format, w, opts) // Set knows the formats
+			return r
+		}
 		t.outputs = append(t.outputs, out)
 	}
 	return t, nil
+}
+
+// begin empties the files and begins the reports: from here on what earlier runs left in them is gone.
+func (t *tee) begin() error {
+	for _, out := range t.outputs {
+		if out.file != nil {
+			if err := out.file.empty(); err != nil {
+				return failure(err)
+			}
+		}
+		out.Report = out.make()
+	}
+	return nil
 }
 
 // discard takes back files to which nothing was written.

@@ -71,13 +71,16 @@ func (r *reporter) run(files []string) error {
 	if err != nil {
 		return err
 	}
+	if err := out.begin(); err != nil {
+		out.discard()
+		return err
+	}
 	err = m.Write(out, out.span)
 	if cerr := out.close(m.Summary(), err == nil); err == nil {
 		err = cerr
 	}
 	switch {
-	case errors.Is(err, sock.ErrBrokenPipe) && out.leftPartial() == "":
-		return nil // the reader has had enough
+	case errors.Is(err, sock.ErrBrokenPipe) && out.leftPartial() == "": // the reader has had enough
 	case err != nil:
 		return failure(err)
 	}

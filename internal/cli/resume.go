@@ -3,12 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/spf13/pflag"
 
@@ -36,6 +36,9 @@ func (s *scanner) goOn(flags *pflag.FlagSet) error {
 	}
 	if unfit != nil {
 		return misuse(unfit, "sonde scan --resume "+s.resume)
+	}
+	if err := s.out.spareName(s.resume); err != nil {
+		return err
 	}
 	j, err := journal.Resume(s.resume)
 	if err != nil {
@@ -81,7 +84,7 @@ func (s *scanner) keep(f *found) (*journal.Journal, error) {
 	if err != nil {
 		return nil, failure(fmt.Errorf("find the working directory: %w", err))
 	}
-	h := journal.Header{Version: version(), Args: s.args, Dir: dir, Start: time.Now(), Seed: s.seed, Local: f.local, Public: f.public, Names: f.names}
+	h := journal.Header{Version: version(), Args: s.args, Dir: dir, Start: s.started, Seed: s.seed, Local: f.local, Public: f.public, Names: f.names}
 	for _, err := range f.unresolved {
 		h.Unresolved = append(h.Unresolved, err.Error())
 	}
@@ -98,6 +101,8 @@ func journalError(err error, name string) error {
 	switch {
 	case name == "":
 		return failure(err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return failure(err, "nothing was scanned; name a file that can be written")
 	case errors.Is(err, syscall.ENOSPC):
 		return failure(err, "make room and go on: sonde scan --resume "+name)
 	case errors.Is(err, journal.ErrOther):

@@ -60,6 +60,7 @@ type scanner struct {
 
 	source4, source6 netip.Addr
 	shortage         sync.Once // it is told once
+	started          time.Time
 }
 
 func (a *app) scanCommand() *cobra.Command {
@@ -109,7 +110,7 @@ Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not 
   sonde scan 10.0.0.0/16 -p - --journal big.journal -o xml=big.xml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.hosts = append(s.hosts, args...)
-			if s.resume != "" {
+			if cmd.Flags().Changed("resume") {
 				return s.goOn(cmd.Flags())
 			}
 			return s.run(cmd.Flags().Changed)
@@ -200,6 +201,9 @@ func (s *scanner) run(given func(flag string) bool) error {
 		return exitWith(exitFailed)
 	default:
 		return misuse(errors.New("nothing is left to scan: --exclude covers every target"))
+	}
+	if s.verbose {
+		s.note("the order of probing is that of --seed %d", s.seed)
 	}
 	if s.dryRun {
 		err = s.list(s.app.out, found)

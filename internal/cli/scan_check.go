@@ -31,11 +31,22 @@ func (s *scanner) check(given func(flag string) bool) error {
 		return misuse(errors.New("--rate must be at most 1,000,000,000"), "leave it out for no limit")
 	case given("recall") && !(s.recall > 0 && s.recall < 100):
 		return misuse(fmt.Errorf("--recall %v: it must lie between 0 and 100, without either", s.recall), "99.9 is much to ask; 100 would take for ever")
+	case s.dryRun && s.alive:
+		return misuse(errors.New("--dry-run sends nothing, so it cannot tell whom --alive would leave out"), "leave out one of them")
+	case s.dryRun && (given("journal") || given("output")):
+		return misuse(errors.New("--dry-run prints targets to standard output; there is nothing for --journal and --output"), "leave them out")
+	case given("journal") && s.journal == "":
+		return misuse(errors.New("--journal names no file"))
 	case given("banner-wait") && !s.banner:
 		return misuse(errors.New("--banner-wait needs --banner"))
 	}
 	if given("recall") && !given("attempts") {
 		s.attempts = mostAttempts
+	}
+	if s.journal != "" {
+		if err := s.out.spareName(s.journal); err != nil {
+			return err
+		}
 	}
 	if s.iface != "" {
 		if runtime.GOOS != "linux" {

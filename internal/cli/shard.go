@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/bits"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"sonde/internal/scan"
+	"sonde/internal/sock"
 	"sonde/internal/target"
 )
 
@@ -67,9 +69,17 @@ func (s *scanner) list(w io.Writer, found *found) error {
 		for part, place := s.shard.of(&plan), uint64(0); place < part.Hi-part.Lo; place++ {
 			t := plan.At(part.Lo + place)
 			if _, err := fmt.Fprintf(out, "%v/%v\n", t.AddrPort, t.Proto); err != nil {
-				return err
+				return quietly(err)
 			}
 		}
 	}
-	return out.Flush()
+	return quietly(out.Flush())
+}
+
+// quietly takes it for no error that a reader has had enough.
+func quietly(err error) error {
+	if errors.Is(err, sock.ErrBrokenPipe) {
+		return nil
+	}
+	return err
 }

@@ -122,6 +122,7 @@ func (z *zone) prober(space target.Space) scan.Prober {
 
 // sweep carries out what was found and reports.
 func (s *scanner) sweep(ctx context.Context, found *found) error {
+	s.started = time.Now()
 	w := &sweep{scanner: s, found: found, meter: &scan.Meter{}, high: scan.DrawHighPorts(s.seed), total: scan.Summary{Complete: true}}
 	w.line = s.newProgress()
 	stdout := interruptible(s.app.out)
@@ -129,7 +130,10 @@ func (s *scanner) sweep(ctx context.Context, found *found) error {
 	if w.out, err = s.out.open(w.line.over(stdout), s.options(found)); err != nil {
 		return err
 	}
-	if w.journal, err = s.keep(found); err != nil {
+	if w.journal, err = s.keep(found); err == nil {
+		err = w.out.begin()
+	}
+	if err != nil {
 		w.out.discard()
 		return err
 	}
@@ -148,9 +152,6 @@ func (s *scanner) sweep(ctx context.Context, found *found) error {
 	start := time.Now()
 	w.line.start()
 	zones := s.zones(found, w.line)
-	if s.verbose {
-		s.note("the order of probing is that of --seed %d", s.seed)
-	}
 	for _, z := range zones {
 		w.planned, w.hosts = w.planned+z.space.Len(), w.hosts+z.space.Hosts()
 	}
@@ -171,7 +172,7 @@ func (s *scanner) sweep(ctx context.Context, found *found) error {
 
 func (s *scanner) options(found *found) report.Options {
 	tty := term.IsTerminal(int(s.app.out.Fd()))
-	about := report.Scan{Args: s.args, Version: version(), Start: time.Now(), Seed: s.seed, Shard: s.shard.String(),
+	about := report.Scan{Args: s.args, Version: version(), Start: s.started, Seed: s.seed, Shard: s.shard.String(),
 		Ports: found.local.AllPorts().Union(found.public.AllPorts()), Hosts: found.local.Hosts() + found.public.Hosts()}
 	if s.resumed != nil {
 		h := s.resumed.Header()
@@ -244,7 +245,7 @@ func (w *sweep) carrySpan(ctx context.Context, st stage, span scan.Span, done fu
 	if err := w.journal.Replay(past, st.sink); err != nil {
 		return err
 	}
-	job := scan.Job{Plan: st.plan, Span: span, Prober: st.prober, Sink: st.sink, Meter: st.meter, Past: past}
+	job := scan.Job{Plan: st.plan, Span: span, Prober: st.prober, Sink: st.sink, Meter: st.meter, Past: past, Nobody: noNeighbor()}
 	if w.journal != nil {
 		job.Sink, job.Mark = both{w.journal, st.sink}, w.journal.Mark
 	}
@@ -274,6 +275,8 @@ func (w *sweep) settle(ctx context.Context, z *zone, held *claims, s *scan.Summa
 	var err error
 	if whole {
 		err = w.verify(ctx, z, held, s)
+	} else if ctx.Err() != nil {
+		w.verifyInHaste(ctx, z, held, s)
 	}
 	if rerr := held.release(); err == nil {
 		err = rerr
@@ -310,9 +313,10 @@ func (w *sweep) finish(err error) error {
 		if left := w.out.leftPartial(); left != "" {
 			return failure(errors.New("the reader of standard output went away before the end" + left))
 		}
-		return nil // the reader has had enough
+		return w.failOn.check(total) // the reader has had enough
 	case errors.As(err, &sig):
 		w.note("%v: this is what was found until then%s", sig, w.out.leftPartial())
+		w.tellHowToGoOn()
 		return exitWith(128 + int(sig))
 	case err != nil:
 		return journalError(err, w.journal.Path())
@@ -322,9 +326,17 @@ func (w *sweep) finish(err error) error {
 	}
 	if outOfTime {
 		w.note("the time of --max-time %v is over: this is what was found until then", w.maxTime)
+		w.tellHowToGoOn()
 	}
 	w.tellRecall(&total)
 	return w.failOn.check(total)
+}
+
+// tellHowToGoOn says what the journal of a scan that was cut short is good for.
+func (w *sweep) tellHowToGoOn() {
+	if w.journal != nil {
+		w.note("the rest can be scanned: sonde scan --resume %s", w.journal.Path())
+	}
 }
 
 // tellRecall says when what was asked for cannot be vouched for.

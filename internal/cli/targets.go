@@ -15,6 +15,7 @@ import (
 
 	"sonde/internal/probe"
 	"sonde/internal/service"
+	"sonde/internal/sock"
 	"sonde/internal/target"
 )
 
@@ -339,6 +340,15 @@ func (f *found) build(specs, excluded []target.Spec) error {
 	}
 	for _, s := range excluded {
 		b.Exclude(s.First, s.Last)
+	}
+	for _, addr := range sock.Broadcasts() {
+		for _, s := range specs {
+			if s.First != s.Last && s.First.Compare(addr) <= 0 && addr.Compare(s.Last) <= 0 { // in a range nobody meant it
+				b.Exclude(addr, addr)
+				f.unscanned = append(f.unscanned, fmt.Sprintf("%v is the broadcast address of a network here, and is left out", addr))
+				break
+			}
+		}
 	}
 	var err error
 	if f.local, f.public, err = b.Split(); errors.Is(err, target.ErrTooMany) {

@@ -5,7 +5,10 @@ import (
 	"context"
 	"iter"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"sonde/internal/probe"
 	"sonde/internal/probe/banner"
@@ -79,26 +82,47 @@ func (c *claims) release() error {
 // have something before them that accepts: what they are said to accept is withdrawn, unless a service speaks there.
 func (w *sweep) verify(ctx context.Context, z *zone, held *claims, s *scan.Summary) error {
 	middleboxes, err := w.findMiddleboxes(ctx, z, s)
-	if err != nil {
-		return err
-	}
 	replies := map[probe.Target][]byte{}
-	if w.banner {
-		if replies, err = w.findBanners(ctx, z, s); err != nil {
-			return err
-		}
+	if err == nil && w.banner {
+		replies, err = w.findBanners(ctx, z, s, middleboxes)
 	}
+	// What was found until something went wrong counts.
 	withdrawn := map[probe.Target]probe.Result{}
 	for _, addr := range middleboxes {
-		proved := s.OpenTCP(addr).Where(func(proto probe.Proto, port uint16) bool {
-			return len(replies[probe.Target{AddrPort: netip.AddrPortFrom(addr, port), Proto: proto}]) > 0
-		})
-		for _, r := range s.Withdraw(addr, proved) {
+		for _, r := range s.Withdraw(addr, w.proved(addr, s.OpenTCP(addr), replies)) {
 			withdrawn[r.Target] = r
 		}
 	}
 	held.amend(replies, withdrawn)
-	return nil
+	return err
+}
+
+// proved returns the ports of a host behind a middlebox on which something is heard to speak that does not speak on the high
+// ports as well: what begins as there is the middlebox's own, or one service's behind all ports.
+func (w *sweep) proved(addr netip.Addr, open target.Ports, replies map[probe.Target][]byte) target.Ports {
+	says := func(proto probe.Proto, port uint16) string {
+		line, _, _ := strings.Cut(string(replies[probe.Target{AddrPort: netip.AddrPortFrom(addr, port), Proto: proto}]), "\n")
+		return line
+	}
+	own := map[string]bool{"": true}
+	for j := range w.high.Len() {
+		own[says(w.high.At(j))] = true
+	}
+	return open.Where(func(proto probe.Proto, port uint16) bool { return !own[says(proto, port)] })
+}
+
+// hasteTime is what a scan that was cut short still takes to see whether what it found is a host's own.
+const hasteTime = time.Second
+
+// verifyInHaste withdraws what middleboxes accepted in a span that was cut short. It is no part of what a journal keeps: the
+// span goes on when the scan does, and is verified then.
+func (w *sweep) verifyInHaste(ctx context.Context, z *zone, held *claims, s *scan.Summary) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hasteTime)
+	defer cancel()
+	aside := *w
+	aside.journal, aside.scanner = nil, new(scanner)
+	*aside.scanner = scanner{app: w.app, timeout: w.timeout, attempts: w.attempts, seed: w.seed}
+	_ = aside.verify(ctx, z, held, s) // what was not asked in time stays as it is
 }
 
 // gather is a sink that keeps what it is given.
@@ -164,11 +188,15 @@ func (w *sweep) ask(ctx context.Context, z *zone, name string, space target.Spac
 	})
 }
 
-// findBanners returns what the services of a span say.
-func (w *sweep) findBanners(ctx context.Context, z *zone, s *scan.Summary) (map[probe.Target][]byte, error) {
+// findBanners returns what the services of a span say, and what is said on the high ports of hosts behind middleboxes.
+func (w *sweep) findBanners(ctx context.Context, z *zone, s *scan.Summary, middleboxes []netip.Addr) (map[probe.Target][]byte, error) {
 	space, err := build(func(yield func(netip.Addr, target.Ports) bool) {
 		for addr := range s.Accepting(1) {
-			if !yield(addr, s.OpenTCP(addr)) {
+			ports := s.OpenTCP(addr)
+			if slices.Contains(middleboxes, addr) {
+				ports = ports.Union(w.high)
+			}
+			if !yield(addr, ports) {
 				return
 			}
 		}
@@ -187,19 +215,21 @@ func (w *sweep) findBanners(ctx context.Context, z *zone, s *scan.Summary) (map[
 	return replies, w.ask(ctx, z, "banners", space, prober, keep, nil)
 }
 
+// noNeighbor returns what tells whether nobody on the link has an address, by the kernel's table at the time of the first question.
+func noNeighbor() func(netip.Addr) bool {
+	read := sync.OnceValue(func() sock.Neighbors {
+		n, _ := sock.ReadNeighbors() // without the table silence has no cause that is known
+		return n
+	})
+	return func(a netip.Addr) bool { return read()[a] == sock.NeighborFailed }
+}
+
 // described yields the hosts of a span with what is known of them besides their ports.
 func (w *sweep) described(s *scan.Summary) iter.Seq[scan.Host] {
 	return func(yield func(scan.Host) bool) {
 		names := w.names.known()
-		read := sync.OnceValue(func() sock.Neighbors {
-			n, _ := sock.ReadNeighbors() // without the table silence has no cause that is known
-			return n
-		})
 		for h := range s.EachHost() {
 			h.PTR = names[h.Addr]
-			if h.Reason == probe.NoResponse && h.Silent.Len() == h.Asked.Len() && read()[h.Addr] == sock.NeighborFailed {
-				h.Reason = probe.NoNeighbor
-			}
 			if !yield(h) {
 				return
 			}

@@ -128,7 +128,7 @@ func (g *gathering) from(c class) string {
 func (g *gathering) host(h scan.Host) []row {
 	rows := g.rows[h.Addr]
 	h.Silent.Where(func(proto probe.Proto, port uint16) bool {
-		rows = append(rows, row{port: port, class: class{proto: proto, state: silentState(proto), reason: h.Reason}})
+		rows = append(rows, row{port: port, attempt: h.Attempts, class: class{proto: proto, state: silentState(proto), reason: h.Reason}})
 		return false
 	})
 	slices.SortFunc(rows, func(a, b row) int { return cmp.Compare(a.order(), b.order()) })

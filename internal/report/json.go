@@ -83,7 +83,7 @@ func (j *JSON) host(h scan.Host) error {
 		return nil
 	}
 	for _, proto := range protos {
-		silent := jsonPorts{Type: typeSilent, State: silentState(proto).String(), Reason: h.Reason.String()}
+		silent := jsonPorts{Type: typeSilent, State: silentState(proto).String(), Reason: h.Reason.String(), Attempts: h.Attempts}
 		if err := j.ports(silent, h.Addr, name, proto, h.Silent); err != nil {
 			return err
 		}

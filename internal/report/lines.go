@@ -64,7 +64,9 @@ type jsonPorts struct {
 	Proto  string     `json:"proto"`
 	State  string     `json:"state,omitempty"`
 	Reason string     `json:"reason,omitempty"`
-	Ports  string     `json:"ports"`
+	// Attempts is how often silent ports were asked.
+	Attempts uint8  `json:"attempts,omitempty"`
+	Ports    string `json:"ports"`
 }
 
 type jsonHost struct {

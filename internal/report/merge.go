@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"sonde/internal/probe"
 	"sonde/internal/scan"
@@ -64,7 +65,16 @@ func (m *Merge) Read(name string, r io.Reader) error {
 }
 
 // Warnings says what is missing in what was read.
-func (m *Merge) Warnings() []string { return m.warnings }
+func (m *Merge) Warnings() []string {
+	missing := m.missingShards()
+	switch {
+	case len(missing) == 0:
+		return m.warnings
+	case len(missing) > 10:
+		return append(slices.Clone(m.warnings), fmt.Sprintf("%d shards are missing", len(missing)))
+	}
+	return append(slices.Clone(m.warnings), "missing: shard "+strings.Join(missing, ", "))
+}
 
 // Names returns what the users of the scans called the addresses.
 func (m *Merge) Names() map[netip.Addr]string { return m.names }
@@ -120,6 +130,9 @@ func (m *Merge) join(h *scan.Host, rows []row, replies map[probe.Target][]byte) 
 		})
 		m.rows[h.Addr] = rows
 		joinHosts(own, h)
+		if own.Middlebox {
+			m.withdraw(h.Addr, rows, replies)
+		}
 		settle(own, rows)
 		own.GaveUp = own.GaveUp && own.Undecided.Len() > 0
 	}
@@ -131,6 +144,17 @@ func (m *Merge) join(h *scan.Host, rows []row, replies map[probe.Target][]byte) 
 	}
 }
 
+// withdraw takes back what was told to be open before a middlebox was found out, but where a service spoke.
+func (m *Merge) withdraw(addr netip.Addr, rows []row, replies map[probe.Target][]byte) {
+	for i := range rows {
+		r := &rows[i]
+		t := probe.Target{AddrPort: netip.AddrPortFrom(addr, r.port), Proto: r.proto}
+		if r.proto == probe.TCP && r.state == probe.Open && len(replies[t]) == 0 && len(m.replies[t]) == 0 {
+			r.state, r.reason = probe.OpenFiltered, probe.Middlebox
+		}
+	}
+}
+
 func joinHosts(own, h *scan.Host) {
 	switch {
 	case own.Silent.Len() == 0:
@@ -138,6 +162,7 @@ func joinHosts(own, h *scan.Host) {
 	case h.Silent.Len() > 0 || h.Reason == probe.RateLimited:
 		own.Reason = weaker(own.Reason, h.Reason, true)
 	}
+	own.Attempts = max(own.Attempts, h.Attempts)
 	own.Silent, own.Undecided = own.Silent.Union(h.Silent), own.Undecided.Union(h.Undecided)
 	own.GaveUp, own.Middlebox = own.GaveUp || h.GaveUp, own.Middlebox || h.Middlebox
 	if own.PTR == "" {

@@ -214,6 +214,7 @@ func (p *part) readPorts(line []byte) error {
 	}
 	h.Reason = weaker(h.Reason, reason, h.Silent.Len() > 0)
 	h.Silent = h.Silent.Union(ports)
+	h.Attempts = max(h.Attempts, in.Attempts)
 	return nil
 }
 

@@ -158,7 +158,7 @@ func TestJSON(t *testing.T) {
 	for _, want := range []string{
 		`{"type":"result","addr":"192.0.2.1","name":"host.example\u001b[31m","port":22,"proto":"tcp","state":"open","reason":"syn-ack","service":"ssh","rtt_ms":1.234,"attempt":1,"time":"2026-01-02T03:04:05Z"}`,
 		`{"type":"result","addr":"2001:db8::1","port":8080,"proto":"tcp","state":"filtered","reason":"admin-prohibited","from":"198.18.0.2","icmp_type":3,"icmp_code":13,"service":"http-alt","rtt_ms":1,"attempt":1,"time":"2026-01-02T03:04:05Z"}`,
-		`{"type":"silent","addr":"2001:db8::1","proto":"tcp","state":"filtered","reason":"no-response","ports":"3000-3014,4000"}`,
+		`{"type":"silent","addr":"2001:db8::1","proto":"tcp","state":"filtered","reason":"no-response","attempts":1,"ports":"3000-3014,4000"}`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("no line is %s", want)

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 
 	"sonde/internal/loss"
@@ -30,7 +31,37 @@ func (m *Merge) Summary() scan.Summary {
 		missed.add(s.total.Missed)
 	}
 	total.Missed = missed.sum
+	total.Complete = total.Complete && len(m.missingShards()) == 0
 	return total
+}
+
+// missingShards names the shards that are missing where several were read. Of one alone nothing is: it is what was wanted.
+func (m *Merge) missingShards() (missing []string) {
+	type set struct {
+		n    int
+		seed uint64
+	}
+	read := map[set]map[int]bool{}
+	for i := range m.sources {
+		var k, n int
+		if _, err := fmt.Sscanf(m.sources[i].scan.Shard, "%d/%d", &k, &n); err != nil {
+			continue
+		}
+		key := set{n, m.sources[i].scan.Seed}
+		if read[key] == nil {
+			read[key] = map[int]bool{}
+		}
+		read[key][k] = true
+	}
+	for key, parts := range read {
+		for k := 1; k <= key.n && len(parts) > 1; k++ {
+			if !parts[k] {
+				missing = append(missing, fmt.Sprintf("%d/%d", k, key.n))
+			}
+		}
+	}
+	slices.Sort(missing)
+	return missing
 }
 
 // Scan describes all that was read: one scan as it was begun, several by what they have in common.
@@ -70,7 +101,7 @@ func common[T any](same bool, v T) (none T) {
 func (s *source) replaces(others []source) bool {
 	for i := range others {
 		o := &others[i]
-		if s.scan.Start.IsZero() || o.scan.Seed != s.scan.Seed || o.scan.Shard != s.scan.Shard || o.scan.Hosts != s.scan.Hosts || !o.scan.Ports.Equal(s.scan.Ports) {
+		if s.scan.Start.IsZero() || !o.scan.Start.Equal(s.scan.Start) || o.scan.Seed != s.scan.Seed || o.scan.Shard != s.scan.Shard || o.scan.Hosts != s.scan.Hosts || !o.scan.Ports.Equal(s.scan.Ports) {
 			continue
 		}
 		if s.whole && (!o.whole || s.total.Undecided < o.total.Undecided) {

@@ -198,7 +198,11 @@ func (t *Text) Close(s scan.Summary) error {
 		}
 	}
 	t.begin()
-	if !s.Complete {
+	switch {
+	case s.Complete:
+	case s.Undecided == 0:
+		fmt.Fprintln(t.w, "INCOMPLETE: not all that was to be asked or read was")
+	default:
 		fmt.Fprintf(t.w, "INCOMPLETE: %s of %s without a verdict\n", commas(s.Undecided), plural(s.Targets, "target"))
 	}
 	fmt.Fprintln(t.w, totals(s))

@@ -32,6 +32,9 @@ func about(x float64) string {
 	if x >= 10 {
 		return commas(uint64(x + 0.5))
 	}
+	if x > 0 && x < 0.05 {
+		return "less than 0.1"
+	}
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", x), ".0")
 }
 
@@ -47,7 +50,7 @@ func roundTrip(d time.Duration) string {
 	case d == 0:
 		return ""
 	case ms < 10:
-		return fmt.Sprintf("%.2f ms", ms)
+		return fmt.Sprintf("%.2f ms", max(ms, 0.01))
 	default:
 		return fmt.Sprintf("%.0f ms", ms)
 	}

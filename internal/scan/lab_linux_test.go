@@ -23,6 +23,12 @@ import (
 // scanIn scans ports of the addresses with the connect prober, and returns the answers and the summary.
 func scanIn(t testing.TB, prober *connect.Prober, attempts uint8, ports string, addrs ...netip.Addr) (*found, scan.Summary) {
 	t.Helper()
+	return scanFor(t, prober, attempts, 0, ports, addrs...)
+}
+
+// scanFor is scanIn for a recall.
+func scanFor(t testing.TB, prober *connect.Prober, attempts uint8, recall float64, ports string, addrs ...netip.Addr) (*found, scan.Summary) {
+	t.Helper()
 	p, err := target.ParsePorts(ports, probe.TCP, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +42,7 @@ func scanIn(t testing.TB, prober *connect.Prober, attempts uint8, ports string, 
 		t.Fatal(err)
 	}
 	plan := scan.NewPlan(s, rand.Uint64())
-	plan.Attempts, plan.Timeout = attempts, prober.Timeout
+	plan.Attempts, plan.Timeout, plan.Recall = attempts, prober.Timeout, recall
 	sink := &found{}
 	summary, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: prober, Sink: sink})
 	if err != nil {

@@ -8,7 +8,9 @@ import (
 	"sonde/internal/lab"
 	"sonde/internal/probe"
 	"sonde/internal/probe/connect"
+	"sonde/internal/probe/udp"
 	"sonde/internal/scan"
+	"sonde/internal/target"
 )
 
 // Whatever the path does to packets, each verdict is right or said to be unproved, and how it is known is told. All
@@ -42,8 +44,11 @@ func TestMatrix(t *testing.T) {
 			}
 			host := net.Host(t, c.config)
 			for _, addr := range []netip.Addr{host.IPv4, host.IPv6} {
-				// So many attempts that chance has no part in it: 10 % each way lose 0.19 to the 12th.
-				sink, s := scanIn(t, &connect.Prober{Timeout: 400 * time.Millisecond}, 12, "2000-2309", addr)
+				attempts, recall := uint8(15), 0.999999 // so high that chance has no part in it
+				if c.limited {
+					attempts, recall = 4, 0
+				}
+				sink, s := scanFor(t, &connect.Prober{Timeout: 400 * time.Millisecond}, attempts, recall, "2000-2309", addr)
 				checkMatrix(t, addr, sink, s, c.limited)
 			}
 		})
@@ -113,5 +118,35 @@ func TestICMPLimit(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A host with few closed UDP ports, and a firewall beside them, is asked on as slowly as it answers: each port is closed, or said to be unproved.
+func TestFewUDPPorts(t *testing.T) {
+	net := lab.Enter(t)
+	if net == nil {
+		return
+	}
+	host := net.Host(t, lab.Config{Rules: []lab.Rule{{Ports: lab.Range(10000, 10199), Do: lab.Drop}}})
+	ports, err := target.ParsePorts("22,10000-10199,U:7000-7011", probe.TCP, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b target.Builder
+	b.Add(host.IPv4, host.IPv4, ports)
+	space, err := b.Space()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := newPlan(space, 4)
+	prober := scan.Mux{probe.TCP: &connect.Prober{Timeout: time.Second}, probe.UDP: &udp.Prober{Timeout: time.Second}}
+	s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: plan.Whole(), Prober: prober, Sink: &found{}})
+	if err != nil || s.Closed < 1+10 || s.Filtered != 200 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for h := range s.EachHost() {
+		if h.Silent.Count(probe.UDP) > 0 && h.Reason != probe.RateLimited {
+			t.Errorf("the silence of UDP ports %v is told as %v", h.Silent, h.Reason)
+		}
 	}
 }

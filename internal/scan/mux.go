@@ -14,9 +14,9 @@ type Mux map[probe.Proto]Prober
 
 // Probe implements Prober. The first prober that fails ends the others.
 func (m Mux) Probe(ctx context.Context, due probe.Due, report func(probe.Result)) error {
-	for _, p := range m {
-		if len(m) == 1 {
-			return p.Probe(ctx, due, report)
+	if len(m) == 1 {
+		for _, only := range m {
+			return only.Probe(ctx, due, report)
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)

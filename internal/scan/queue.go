@@ -21,16 +21,16 @@ type queue struct {
 	mu       sync.Mutex
 	ledger   *ledger
 	hosts    records
-	pass     uint8          // from 1
-	next     uint64         // how many places of this pass were looked at
-	controls []probe.Target // due now
-	flying   int            // probes of this pass that are not accounted for
-	out      []uint16       // of those, how many of each run of runLength places; controls left out
-	heard    bool           // did this pass hear anything new
-	over     bool           // there will be no more passes
-	lastSign time.Time      // when something was last handed out or reported
-	changed  chan struct{}  // closed, and replaced, when those who wait should look again
-	localErr error          // the first thing of ours that kept a probe here
+	pass     uint8         // from 1
+	next     uint64        // how many places of this pass were looked at
+	controls []probe.Probe // due now
+	flying   int           // probes of this pass that are not accounted for
+	out      []uint16      // of those, how many of each run of runLength places; controls left out
+	heard    bool          // did this pass hear anything new
+	over     bool          // there will be no more passes
+	lastSign time.Time     // when something was last handed out or reported
+	changed  chan struct{} // closed, and replaced, when those who wait should look again
+	localErr error         // the first thing of ours that kept a probe here
 	probes   uint64
 	begun    time.Time
 	before   time.Duration // spent by earlier runs
@@ -60,7 +60,7 @@ func (q *queue) replay(past *Past) {
 			answers++
 		}
 	}
-	q.pass, q.next, q.heard, q.over = max(1, past.Pass), past.Done, past.Heard, past.Pass == 0
+	q.pass, q.next, q.heard, q.over = max(1, past.Pass, past.Attempts), past.Done, past.Heard, past.Pass == 0
 	q.probes, q.before = max(past.Probes, answers), past.Elapsed // the last mark may be older than the last answer
 	for _, addr := range past.Limited {
 		q.hosts.of(addr).limited = true
@@ -110,12 +110,26 @@ func (q *queue) mark() Mark {
 		}
 	}
 	if q.over {
-		m.Pass, m.Done, m.Unsent = 0, 0, q.ledger.unsentRuns()
+		m.Pass, m.Done, m.Attempts, m.Unsent = 0, 0, q.pass, q.ledger.unsentRuns()
 		if q.localErr != nil {
 			m.LocalErr = q.localErr.Error()
 		}
 	}
 	return m
+}
+
+// findNobody notes which of the hosts that were silent throughout have no neighbour.
+func (q *queue) findNobody(nobody func(netip.Addr) bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ledger.counts[silent] == 0 {
+		return
+	}
+	for addr := range q.plan.hosts(q.span) {
+		if r := q.hosts[addr]; (r == nil || r.answered == 0) && nobody(addr) {
+			q.hosts.of(addr).nobody = true
+		}
+	}
 }
 
 // end ends the span: nothing more is asked.
@@ -190,7 +204,17 @@ func (q *queue) another() bool {
 		e := q.estimate()
 		return e.Answers > 0 && e.Recall() < q.plan.Recall
 	}
-	return q.heard
+	return q.heard || q.owed()
+}
+
+// owed reports whether any host's silence was no answer in this pass.
+func (q *queue) owed() bool {
+	for _, r := range q.hosts {
+		if r.owes(q.pass) {
+			return true
+		}
+	}
+	return false
 }
 
 // patience returns how long the answers of this pass are still waited for.
@@ -227,7 +251,7 @@ func (q *queue) fill(buf []probe.Probe) (n int) {
 	defer q.mu.Unlock()
 	for n < len(buf) {
 		if len(q.controls) > 0 {
-			buf[n] = probe.Probe{Target: q.controls[0], Attempt: q.pass, Control: true}
+			buf[n] = q.controls[0]
 			q.controls = q.controls[1:]
 			n++
 			continue
@@ -238,7 +262,7 @@ func (q *queue) fill(buf []probe.Probe) (n int) {
 		k := q.next
 		q.next++
 		t := q.plan.At(q.span.Lo + q.place(k))
-		until, ok := q.admit(t.Addr(), now)
+		until, ok := q.admit(t, now)
 		if !ok {
 			continue
 		}
@@ -255,7 +279,8 @@ func (q *queue) fill(buf []probe.Probe) (n int) {
 }
 
 // admit says whether a silent target of a host is asked now, and until when it may be, and whether a control is due with it.
-func (q *queue) admit(addr netip.Addr, now time.Time) (until time.Time, ok bool) {
+func (q *queue) admit(t probe.Target, now time.Time) (until time.Time, ok bool) {
+	addr := t.Addr()
 	if q.plan.HostTimeout == 0 && q.pass == 1 {
 		return until, true
 	}
@@ -273,8 +298,8 @@ func (q *queue) admit(addr netip.Addr, now time.Time) (until time.Time, ok bool)
 		}
 	}
 	if r != nil && q.pass > 1 {
-		if t, due := r.control(q.pass, targetsOf(q.plan.Space, addr)); due {
-			q.controls = append(q.controls, t)
+		if c, due := r.way(t.Proto).control(q.pass, t.Proto, targetsBy(q.plan.Space, addr, t.Proto)); due {
+			q.controls = append(q.controls, probe.Probe{Target: c, Attempt: q.pass, Control: true, Until: until})
 		}
 	}
 	return until, true
@@ -366,8 +391,10 @@ func (q *queue) unsent(i uint64, r *probe.Result) {
 	q.probes--
 	if !r.Control {
 		q.ledger.setUnsent(i, true)
-	} else if h := q.hosts[r.Target.Addr()]; h != nil && h.controls.asked > 0 {
-		h.controls.asked--
+	} else if h := q.hosts[r.Target.Addr()]; h != nil {
+		c := &h.way(r.Target.Proto).controls
+		c.asked -= min(c.asked, 1)
+		c.back++ // it is not owed
 	}
 	if q.localErr == nil {
 		q.localErr = r.Err // nil for what an interruption left, or the end of the host's time
@@ -381,7 +408,11 @@ func (q *queue) unsent(i uint64, r *probe.Result) {
 // controlled notes what a control brought.
 func (q *queue) controlled(r *probe.Result) {
 	h := q.hosts[r.Target.Addr()]
-	if h != nil && !r.Reason.Silent() && h.controls.pass == r.Attempt {
-		h.controls.answered++
+	if h == nil || r.Reason.Silent() {
+		return
+	}
+	if c := &h.way(r.Target.Proto).controls; c.pass == r.Attempt {
+		c.back++
+		c.answered++
 	}
 }

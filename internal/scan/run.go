@@ -29,6 +29,8 @@ type Job struct {
 	// Mark, if not nil, is told now and then how far the span is, so that a later run can go on
 	// from there. It is called from the goroutine that calls Sink, after the answers that it covers.
 	Mark func(Mark) error
+	// Nobody, if not nil, is asked when the span is over, for each address that was silent throughout, whether no neighbour has it.
+	Nobody func(netip.Addr) bool
 }
 
 // A Mark says how far a span is.
@@ -41,6 +43,7 @@ type Mark struct {
 	Limited []netip.Addr  // hosts seen so far to limit their refusals
 	GaveUp  []netip.Addr  // hosts whose time is over
 	// Of a span that is over:
+	Attempts uint8        // passes that were made
 	Nobody   []netip.Addr // addresses that no neighbour has
 	Unsent   []Span       // runs of places, counted from the span's first, whose last probe stayed here
 	LocalErr string       // why, if anything did
@@ -83,6 +86,9 @@ func Run(ctx context.Context, job Job) (Summary, error) {
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		err = context.Cause(ctx)
+	}
+	if err == nil && job.Nobody != nil && (job.Past == nil || job.Past.Pass > 0) {
+		q.findNobody(job.Nobody)
 	}
 	if sinkErr == nil && job.Mark != nil {
 		sinkErr = job.Mark(q.mark())

@@ -123,6 +123,7 @@ type Host struct {
 	Asked     target.Ports // all of its ports
 	Silent    target.Ports // those that nobody answered for, after every attempt
 	Reason    probe.Reason // of the silence: NoResponse, RateLimited or NoNeighbor
+	Attempts  uint8        // how often the silent were asked; 0 if that is not known
 	Undecided target.Ports // those without a verdict: not asked, not waited for, or not sent
 	GaveUp    bool         // its time was over
 	Middlebox bool         // something else accepts for it
@@ -154,7 +155,7 @@ func (s *Summary) EachHost() iter.Seq[Host] {
 func (s *Summary) host(addr netip.Addr) Host {
 	q := s.queue
 	r := q.hosts[addr]
-	h := Host{Addr: addr, Reason: r.reason()}
+	h := Host{Addr: addr, Reason: r.reason(), Attempts: q.pass}
 	if r != nil {
 		h.GaveUp, h.Middlebox = r.gaveUp, r.middlebox
 	}

@@ -32,3 +32,21 @@ func OwnAddrs() (map[netip.Addr]bool, error) {
 	}
 	return own, nil
 }
+
+// Broadcasts returns the broadcast addresses of the IPv4 networks that this machine is in (RFC 919); none if they cannot be told.
+func Broadcasts() (all []netip.Addr) {
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.To4() == nil || n.IP.IsLoopback() {
+			continue
+		}
+		ip, mask := n.IP.To4(), n.Mask
+		if ones, bits := mask.Size(); bits != 32 || ones > 30 { // RFC 3021: a link of two has none
+			continue
+		}
+		last := netip.AddrFrom4([4]byte{ip[0] | ^mask[0], ip[1] | ^mask[1], ip[2] | ^mask[2], ip[3] | ^mask[3]})
+		all = append(all, last)
+	}
+	return all
+}

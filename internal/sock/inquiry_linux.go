@@ -151,21 +151,12 @@ func (q *Inquiry) toMany(err error) bool { return !q.v6 && errors.Is(err, unix.E
 // or a failure of this socket, one that is closed included. At the deadline nothing is left unread, unless hs is full or MaxBatch were read.
 func (q *Inquiry) Read(hs []Heard) (n int, err error) {
 	hs = hs[:min(len(hs), MaxBatch)]
-	take := func(fd uintptr) {
+	waited := waitToTake(q.conn, func(fd int) bool {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		n, err = q.take(int(fd), hs)
-	}
-	waited := q.conn.Read(func(fd uintptr) bool {
-		take(fd)
+		n, err = q.take(fd, hs)
 		return n > 0 || err != nil
 	})
-	if errors.Is(waited, os.ErrDeadlineExceeded) {
-		// What came before the deadline counts, though nobody was there to read it.
-		if cerr := q.conn.Control(take); cerr != nil {
-			return 0, cerr
-		}
-	}
 	if n > 0 || err != nil {
 		return n, err
 	}

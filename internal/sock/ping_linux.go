@@ -145,8 +145,8 @@ func (p *Ping) SetReadDeadline(t time.Time) error { return p.file.SetReadDeadlin
 // Close closes the socket. A Read that waits returns os.ErrClosed.
 func (p *Ping) Close() error { return p.file.Close() }
 
-// Send asks one address. It waits while the socket's buffer is full. An error is this machine's own:
-// ErrToMany, a shortage (IsLimit), no route, a rule of its firewall.
+// Send asks one address, and does not wait. An error is this machine's own:
+// ErrToMany, a shortage (IsLimit; a full buffer is one), no route, a rule of its firewall.
 func (p *Ping) Send(to netip.Addr, seq uint16, data []byte) error {
 	if to.IsMulticast() || to == limitedBroadcast() {
 		return fmt.Errorf("ping %v: %w", to, ErrToMany)
@@ -154,7 +154,7 @@ func (p *Ping) Send(to netip.Addr, seq uint16, data []byte) error {
 	p.out = appendEcho(p.out[:0], p.v6, p.id, seq, data)
 	sa := p.zones.sockaddr(netip.AddrPortFrom(to, 0))
 	var err error
-	werr := p.conn.Write(func(fd uintptr) bool {
+	werr := p.conn.Control(func(fd uintptr) {
 		// A send returns first what the network said of an earlier one, and sends nothing then. That is in the
 		// error queue too, where Read finds it.
 		for try := 0; try < pingTries; try++ {
@@ -163,7 +163,6 @@ func (p *Ping) Send(to netip.Addr, seq uint16, data []byte) error {
 				break
 			}
 		}
-		return !errors.Is(err, unix.EAGAIN)
 	})
 	switch {
 	case werr != nil:
@@ -181,16 +180,10 @@ func (p *Ping) Send(to netip.Addr, seq uint16, data []byte) error {
 // unread, unless es is full.
 func (p *Ping) Read(es []Echo) (n int, err error) {
 	es = es[:min(len(es), MaxBatch)]
-	waited := p.conn.Read(func(fd uintptr) bool {
-		n, err = p.take(int(fd), es)
+	waited := waitToTake(p.conn, func(fd int) bool {
+		n, err = p.take(fd, es)
 		return n > 0 || err != nil
 	})
-	if errors.Is(waited, os.ErrDeadlineExceeded) {
-		// What came before the deadline counts, though nobody was there to read it.
-		if cerr := p.conn.Control(func(fd uintptr) { n, err = p.take(int(fd), es) }); cerr != nil {
-			return 0, cerr
-		}
-	}
 	if n > 0 || err != nil {
 		return n, err
 	}

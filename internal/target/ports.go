@@ -38,6 +38,16 @@ func PortList(proto probe.Proto, ports ...uint16) Ports {
 // Len returns how many ports the set holds.
 func (p Ports) Len() uint64 { return p.n }
 
+// Count returns how many ports of one protocol the set holds.
+func (p Ports) Count(proto probe.Proto) (n uint64) {
+	for _, r := range p.ranges {
+		if r.proto == proto {
+			n += uint64(r.last-r.first) + 1
+		}
+	}
+	return n
+}
+
 // At returns the set's port number j, counted from 0 in ascending order.
 func (p Ports) At(j uint64) (probe.Proto, uint16) {
 	k := sort.Search(len(p.ranges), func(k int) bool { return p.ranges[k].before > j }) - 1

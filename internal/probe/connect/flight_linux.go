@@ -98,7 +98,7 @@ func (l *loop) launch(a admitted) bool {
 
 // isTooLate gives a probe back that had to wait beyond its time.
 func (l *loop) isTooLate(a *admitted, now time.Duration) bool {
-	if a.Until.IsZero() || !l.hosts.base.Add(now).After(a.Until) {
+	if !l.hosts.isLate(a.Probe, now) {
 		return false
 	}
 	if a.reserved {

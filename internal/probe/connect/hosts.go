@@ -64,7 +64,7 @@ func (t *hosts) admit(p probe.Probe, now time.Duration) (admitted, bool) {
 		t.parked++
 		return admitted{}, false
 	}
-	return h.admit(p, now), true
+	return h.admit(p, now, t.isLate(p, now)), true
 }
 
 func (t *hosts) host(addr netip.Addr) *host {
@@ -89,14 +89,19 @@ func (t *hosts) forget() {
 	t.sweep = max(mostHosts, 2*len(t.byAddr))
 }
 
+// isLate reports whether it is too late to send a probe.
+func (t *hosts) isLate(p probe.Probe, now time.Duration) bool {
+	return !p.Until.IsZero() && t.base.Add(now).After(p.Until)
+}
+
 func (t *hosts) bears(h *host) bool {
 	return (t.perHost == 0 || h.inFlight < t.perHost) && (h.reserved == 0 || h.reserved < h.pacer.Ahead())
 }
 
-func (h *host) admit(p probe.Probe, now time.Duration) admitted {
+func (h *host) admit(p probe.Probe, now time.Duration, late bool) admitted {
 	a := admitted{Probe: p, host: h}
 	h.inFlight++
-	if h.pacer.Limited() {
+	if h.pacer.Limited() && !late {
 		a.reserved, a.at = true, h.pacer.Reserve(now)
 		h.reserved++
 	}
@@ -134,8 +139,8 @@ func (t *hosts) end(a admitted, e ending, now time.Duration, freed []admitted) [
 // release lets those go that wait, as far as the host bears them. A host for which any wait has a reservation or some in
 // flight, so that there is always somebody to release the next.
 func (t *hosts) release(h *host, now time.Duration, freed []admitted) []admitted {
-	for len(h.parked) > 0 && t.bears(h) {
-		freed = append(freed, h.admit(h.parked[0], now))
+	for len(h.parked) > 0 && (t.bears(h) || t.isLate(h.parked[0], now)) {
+		freed = append(freed, h.admit(h.parked[0], now, t.isLate(h.parked[0], now)))
 		h.parked = h.parked[1:]
 		t.parked--
 	}
