@@ -129,8 +129,8 @@ func (w *way) control(pass uint8, proto probe.Proto, targets uint64) (probe.Targ
 	return t, true
 }
 
-// isLimited says what the controls mean so far. Chance takes three of four and six at the least from a path that loses a fifth of all
-// packets in one scan of five hundred.
+// isLimited says what the controls mean so far: as many are lost as chance takes, 45 of 100 and six at the least, from a path that
+// loses a fifth of all packets in one scan of two hundred. More would not do: a host that is asked more slowly, because it loses, answers half.
 func (w *way) isLimited(fewest uint64, share float64) bool {
 	lost := w.controls.asked - min(w.controls.asked, w.controls.answered)
 	return lost >= fewest && float64(lost) >= share*float64(w.controls.asked)
@@ -138,7 +138,7 @@ func (w *way) isLimited(fewest uint64, share float64) bool {
 
 // judge says whether the host limits its refusals.
 func (r *record) judge() {
-	r.limited = r.limited || r.ways[0].isLimited(fewestLost, 0.75) || r.ways[1].isLimited(fewestUDP, 0.5)
+	r.limited = r.limited || r.ways[0].isLimited(fewestLost, 0.45) || r.ways[1].isLimited(fewestUDP, 0.5)
 }
 
 // owes reports whether UDP controls of a pass were lost: then silence was no answer, and asking again, more slowly, brings some.
