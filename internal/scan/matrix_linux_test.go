@@ -64,7 +64,8 @@ func checkMatrix(t *testing.T, addr netip.Addr, sink *found, s scan.Summary, lim
 			t.Errorf("%v port %d is %v (%v), and listens", addr, port, got.State, got.Reason)
 		case port >= 2300 && answered:
 			t.Errorf("%v port %d is %v (%v), and is dropped", addr, port, got.State, got.Reason)
-		case port >= 2010 && port < 2300 && !(answered && got.State == probe.Closed && got.Reason == probe.ConnRefused) && !(limited && !answered):
+		case port < 2010 || port >= 2300 || limited && !answered:
+		case got.State != probe.Closed || got.Reason != probe.ConnRefused:
 			t.Errorf("%v port %d is %v (%v), and refuses", addr, port, got.State, got.Reason)
 		}
 	}

@@ -72,13 +72,12 @@ func TestKilledAndResumed(t *testing.T) {
 		plan := newPlan(space(t, 3, "1-400"), 4)
 		reference := run(t, plan, answer, &book{left: -1}, nil)
 		b := &book{mark: scan.Mark{Pass: 1}}
-		var got outcome
 		for range rapid.IntRange(0, 5).Draw(rt, "kills") {
 			b.left = rapid.IntRange(0, 400).Draw(rt, "writes")
-			got = run(t, plan, answer, b, b.past())
+			run(t, plan, answer, b, b.past())
 		}
 		b.left = -1
-		got = run(t, plan, answer, b, b.past())
+		got := run(t, plan, answer, b, b.past())
 		if !got.complete || got.counts != reference.counts || got.silent != reference.silent {
 			rt.Fatalf("came to %+v, uninterrupted %+v", got, reference)
 		}
