@@ -16,16 +16,23 @@ import (
 // A request is what one end of a link shall do, in the order of the fields. The client does its own in process,
 // a host reads them from its standard input.
 type request struct {
-	Join   *join
-	Routes []route
-	Settle string // the device that shall be ready to carry packets
-	Filter *filter
-	Config *Config // its addresses, listeners and sysctls
-	Hits   bool
+	Join    *join
+	End     *end // its device is up
+	Routes  []route
+	Settle  string // the device that shall be ready to carry packets
+	Filter  *filter
+	Config  *Config // its addresses, listeners and sysctls
+	Hits    bool
+	Tally   bool
+	Reset   bool // of the tally
+	Flood   *flood
+	Flooded bool // wait for the end of the flood
 }
 
 type reply struct {
 	Hits    []uint64
+	Tally   Tally
+	Sent    uint64 // by the flood
 	Err     string
 	Lacking bool // Err is for want of a privilege or of something in the kernel
 }
@@ -107,6 +114,7 @@ func play(in io.Reader, out io.Writer) error {
 		return fmt.Errorf("bring up loopback: %w", err)
 	}
 	requests, replies := json.NewDecoder(in), json.NewEncoder(out)
+	var m machine
 	for {
 		var r request
 		if err := requests.Decode(&r); errors.Is(err, io.EOF) {
@@ -114,7 +122,7 @@ func play(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return fmt.Errorf("read a request: %w", err)
 		}
-		answer, err := execute(r)
+		answer, err := m.execute(r)
 		if err != nil {
 			answer = reply{Err: err.Error(), Lacking: lacking(err)}
 		}
@@ -124,10 +132,21 @@ func play(in io.Reader, out io.Writer) error {
 	}
 }
 
+// A machine is what one process of the lab has going in its namespace.
+type machine struct {
+	program *program
+	pouring *pouring
+}
+
 // execute does r in the namespace of this process.
-func execute(r request) (reply, error) {
+func (m *machine) execute(r request) (reply, error) {
 	if r.Join != nil {
 		if err := r.Join.do(); err != nil {
+			return reply{}, err
+		}
+	}
+	if r.End != nil {
+		if err := m.prepare(r.End); err != nil {
 			return reply{}, err
 		}
 	}
@@ -151,9 +170,22 @@ func execute(r request) (reply, error) {
 			return reply{}, err
 		}
 	}
-	if !r.Hits {
-		return reply{}, nil
+	return m.tell(r)
+}
+
+// tell does the part of r that has something to say.
+func (m *machine) tell(r request) (answer reply, err error) {
+	switch {
+	case r.Hits:
+		answer.Hits, err = hits()
+	case r.Tally:
+		answer.Tally, err = m.program.tally()
+	case r.Reset:
+		err = m.program.reset()
+	case r.Flood != nil:
+		m.pouring, err = r.Flood.start()
+	case r.Flooded:
+		answer.Sent, err = m.pouring.wait()
 	}
-	sums, err := hits()
-	return reply{Hits: sums}, err
+	return answer, err
 }

@@ -26,7 +26,17 @@ type Config struct {
 	Delay time.Duration
 	// Double has everything that the host itself sends arrive twice.
 	Double bool
+	// Wire is what meets TCP before the kernel, listeners and rules do. An Answerer needs, and gets, GRO at the client's end.
+	Wire Wire
+	// MTU is that of both ends of the link, 0: 1500.
+	MTU int
+	// GRO gives eth0 a receive queue of the kind that takes frames which an XDP program has redirected (NAPI), as real devices have. Without, and
+	// without a Wire, a veth swallows them in silence.
+	GRO bool
 }
+
+// A link carries packets of at least 1280 bytes (RFC 8200, section 5), and a veth of 65,535 at the most.
+const minMTU, maxMTU = 1280, 65535
 
 // NoICMPLimits returns the sysctls that let a host send every ICMP and ICMPv6 error. Without them
 // Linux sends one asker 6 at once and then one a second.
@@ -155,6 +165,9 @@ func (a Action) decides() bool { return a != Count && a != Lose && a != Limit }
 //
 // Delays, doubles, a short Backlog and a Pause change no verdict: they are what a scan has to bear.
 func (c Config) State(target probe.Target) probe.State {
+	if state, ok := c.Wire.state(target); ok {
+		return state
+	}
 	for _, r := range c.Rules {
 		if !r.Do.decides() || !r.takes(target) {
 			continue
@@ -203,6 +216,12 @@ func (r Rule) state(t probe.Target) probe.State {
 
 // check refuses what no kernel could do.
 func (c Config) check() error {
+	if c.MTU != 0 && c.MTU < minMTU || c.MTU > maxMTU {
+		return fmt.Errorf("an MTU of %d is none for a link with IPv6", c.MTU)
+	}
+	if c.Wire > Sink {
+		return fmt.Errorf("no wire %d", c.Wire)
+	}
 	for i, r := range c.Rules {
 		if err := r.check(); err != nil {
 			return fmt.Errorf("rule %d: %w", i, err)

@@ -25,6 +25,10 @@
 // and nothing else. Each host is one more copy of the binary in one more namespace. A namespace is only
 // ever entered by being born in it: no goroutine changes its own, so the Go scheduler cannot mix them up.
 //
+// For scans of a million probes a second there are hosts that need no kernel of their own: Config.Wire has an XDP program
+// answer SYNs by a fixed rule (Truth) and count them (Host.Tally), and Host.Flood pours forged answers on the client. They need root,
+// and Linux 5.18; their source is in bpf.
+//
 // The kernel does the rest: namespaces (as root, or in a user namespace), veth, nftables. No program is
 // needed. Where this cannot be had, on another system or without the privileges, Enter skips the test and
 // says why; with SONDE_LAB=require in the environment it fails it instead.

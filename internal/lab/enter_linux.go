@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 )
 
@@ -181,7 +182,7 @@ func failOrSkip(t testing.TB, err error) {
 
 // lacking reports whether err is for want of a privilege or of something in the kernel.
 func lacking(err error) bool {
-	for _, want := range []error{errors.ErrUnsupported, os.ErrPermission, syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT, syscall.EROFS, errLacking} {
+	for _, want := range []error{errors.ErrUnsupported, os.ErrPermission, syscall.EPROTONOSUPPORT, syscall.EAFNOSUPPORT, syscall.EROFS, ebpf.ErrNotSupported, errLacking} {
 		if errors.Is(err, want) {
 			return true
 		}

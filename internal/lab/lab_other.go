@@ -4,6 +4,7 @@ package lab
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
 	"testing"
@@ -25,6 +26,8 @@ type Net struct{}
 // Host is a host in the lab. On this system nobody gets one.
 type Host struct {
 	IPv4, IPv6 netip.Addr
+	MAC        net.HardwareAddr
+	Device     string
 	Config     Config
 }
 
@@ -42,3 +45,12 @@ func (*Host) Behind(testing.TB, Config) *Host { return nil }
 
 // Hits returns nil.
 func (*Host) Hits(testing.TB) []uint64 { return nil }
+
+// Tally returns nothing.
+func (*Host) Tally(testing.TB) Tally { return Tally{} }
+
+// ResetTally does nothing.
+func (*Host) ResetTally(testing.TB) {}
+
+// Flood returns a function that returns 0.
+func (*Host) Flood(testing.TB, Flood) (wait func() uint64) { return func() uint64 { return 0 } }

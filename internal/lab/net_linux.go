@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -14,8 +16,9 @@ import (
 //
 // The nth link is 198.18.n.0/24 and fd00:n::/64; its end nearer to the client is .1 and ::1, the other .2 and ::2.
 type Net struct {
-	mu    sync.Mutex
-	links int
+	mu     sync.Mutex
+	links  int
+	client machine
 }
 
 // Host starts a host that hangs directly on the client. It is ready when Host returns, and gone when t ends.
@@ -27,25 +30,25 @@ func (n *Net) Host(t testing.TB, c Config) *Host {
 
 // Filter lays rules on the client itself: a firewall of one's own. Ports and Addrs are those of the hosts, as
 // everywhere, and In leads to them. They last until t ends; a second call replaces the first's rules.
-func (*Net) Filter(t testing.TB, rules ...Rule) {
+func (n *Net) Filter(t testing.TB, rules ...Rule) {
 	t.Helper()
 	if err := (Config{Rules: rules}).check(); err != nil {
 		t.Fatalf("lab: %v", err)
 	}
-	if _, err := execute(request{Filter: &filter{Client: true, Rules: rules}}); err != nil {
+	if _, err := n.client.execute(request{Filter: &filter{Client: true, Rules: rules}}); err != nil {
 		failOrSkip(t, fmt.Errorf("client: %w", err))
 	}
 	t.Cleanup(func() {
-		if _, err := execute(request{Filter: &filter{}}); err != nil {
+		if _, err := n.client.execute(request{Filter: &filter{}}); err != nil {
 			t.Errorf("lab: client: %v", err)
 		}
 	})
 }
 
 // Hits returns how many packets each of the client's rules has taken so far.
-func (*Net) Hits(t testing.TB) []uint64 {
+func (n *Net) Hits(t testing.TB) []uint64 {
 	t.Helper()
-	r, err := execute(request{Hits: true})
+	r, err := n.client.execute(request{Hits: true})
 	if err != nil {
 		t.Fatalf("lab: client: %v", err)
 	}
@@ -54,12 +57,14 @@ func (*Net) Hits(t testing.TB) []uint64 {
 
 // A Host is a process in a namespace of its own, started by a Config and known by its addresses.
 type Host struct {
-	IPv4, IPv6 netip.Addr // its own; Config.Local are more
-	Config     Config     // what was asked for, unchanged
+	IPv4, IPv6 netip.Addr       // its own; Config.Local are more
+	MAC        net.HardwareAddr // of its eth0
+	Device     string           // the other end of its link: the client's device, or that of the host that it is behind
+	Config     Config           // what was asked for, unchanged
 
 	net    *Net
 	router *Host // what it is behind; nil for the client
-	device string
+	link   link
 	*child
 }
 
@@ -103,9 +108,9 @@ func (n *Net) add(t testing.TB, c Config, router *Host) *Host {
 	if err != nil {
 		failOrSkip(t, fmt.Errorf("start a host: %w", err))
 	}
-	h := &Host{IPv4: link.far4, IPv6: link.far6, Config: c, net: n, router: router, device: fmt.Sprintf("lab%d", link.n), child: kid}
+	h := &Host{IPv4: link.far4, IPv6: link.far6, MAC: link.mac(2), Device: fmt.Sprintf("lab%d", link.n), Config: c, net: n, router: router, link: link, child: kid}
 	t.Cleanup(func() { h.stop(t) })
-	if err := h.connect(link); err != nil {
+	if err := h.connect(); err != nil {
 		failOrSkip(t, fmt.Errorf("host %v: %w", h.IPv4, err))
 	}
 	return h
@@ -118,14 +123,14 @@ func (h *Host) stop(t testing.TB) {
 	if h.router != nil {
 		return // the kernel takes the link away with the namespaces; it is nobody else's
 	}
-	if link, err := netlink.LinkByName(h.device); err == nil {
+	if link, err := netlink.LinkByName(h.Device); err == nil {
 		_ = netlink.LinkDel(link) // lest it be there until the kernel has cleared the namespace away; it may have by now
 	}
 }
 
 // connect lays the link between h and what it is behind, and has both ends know the way.
-func (h *Host) connect(l link) error {
-	near, far := h.upstream(), h.do
+func (h *Host) connect() error {
+	l, near, far := h.link, h.upstream(), h.do
 	// A router asks for its neighbours from a link-local address; the kernel's own takes a second or two to be usable.
 	nearLocal, farLocal := netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("fe80::2/64")
 	if err := h.lay(); err != nil {
@@ -136,10 +141,10 @@ func (h *Host) connect(l link) error {
 		do func(request) (reply, error)
 		request
 	}{
-		{far, request{Join: &join{"eth0", []netip.Prefix{netip.PrefixFrom(l.far4, 24), netip.PrefixFrom(l.far6, 64), farLocal}}}},
-		{near, request{Join: &join{h.device, []netip.Prefix{netip.PrefixFrom(l.near4, 24), netip.PrefixFrom(l.near6, 64), nearLocal}}}},
+		{far, request{End: &end{Name: "eth0", GRO: h.Config.GRO, Wire: h.Config.Wire}, Join: &join{"eth0", []netip.Prefix{netip.PrefixFrom(l.far4, 24), netip.PrefixFrom(l.far6, 64), farLocal}}}},
+		{near, request{End: &end{Name: h.Device, GRO: h.Config.Wire == Answerer, Whole: h.Config.Wire != Kernel}, Join: &join{h.Device, []netip.Prefix{netip.PrefixFrom(l.near4, 24), netip.PrefixFrom(l.near6, 64), nearLocal}}}},
 		{far, request{Routes: up, Settle: "eth0", Filter: &filter{Relayed: h.Config.relayed(), Rules: h.Config.Rules}, Config: &h.Config}},
-		{near, request{Settle: h.device}},
+		{near, request{Settle: h.Device}},
 	} {
 		if _, err := step.do(step.request); err != nil {
 			return err
@@ -151,19 +156,19 @@ func (h *Host) connect(l link) error {
 // upstream is what does requests at the near end of h's link.
 func (h *Host) upstream() func(request) (reply, error) {
 	if h.router == nil {
-		return execute
+		return h.net.client.execute
 	}
 	return h.router.do
 }
 
-// lay makes the veth pair: eth0 in h, and h.device in what it is behind.
+// lay makes the veth pair: eth0 in h, and h.Device in what it is behind.
 func (h *Host) lay() error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = h.device
+	attrs.Name, attrs.HardwareAddr, attrs.MTU = h.Device, h.link.mac(1), cmp.Or(h.Config.MTU, 1500)
 	if h.router != nil {
 		attrs.Namespace = netlink.NsPid(h.router.pid())
 	}
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(h.pid())}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(h.pid()), PeerHardwareAddr: h.MAC, PeerMTU: uint32(attrs.MTU)}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("make a veth pair: %w", err)
 	}
@@ -211,6 +216,9 @@ func (n *Net) next() (link, error) {
 	v6 := func(last byte) netip.Addr { return netip.AddrFrom16([16]byte{0: 0xfd, 3: byte(n.links), 15: last}) }
 	return link{n.links, v4(1), v4(2), v6(1), v6(2)}, nil
 }
+
+// mac is the hardware address of one end: one of those that nobody assigns (IEEE 802, section 8.4).
+func (l link) mac(end byte) net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, byte(l.n), end} }
 
 func (l link) prefixes() []netip.Prefix {
 	return []netip.Prefix{netip.PrefixFrom(l.near4, 24).Masked(), netip.PrefixFrom(l.near6, 64).Masked()}
