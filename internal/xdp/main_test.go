@@ -1,0 +1,14 @@
+package xdp
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"sonde/internal/lab"
+)
+
+func TestMain(m *testing.M) {
+	lab.Main()
+	goleak.VerifyTestMain(m)
+}
