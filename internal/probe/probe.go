@@ -61,9 +61,10 @@ const (
 	Datagram               // a UDP payload that fits the port
 	Ping                   // an ICMP echo request
 	Converse               // a TCP connection that hears what the service says
+	SYN                    // half a TCP handshake: the answer to a SYN
 )
 
-var methodNames = [...]string{"connect", "udp", "ping", "banner"}
+var methodNames = [...]string{"connect", "udp", "ping", "banner", "syn"}
 
 // String returns the method's name; those that --method takes are spelled as it takes them.
 func (m Method) String() string {
@@ -119,12 +120,13 @@ const (
 	NoNeighbor       // silence, with its cause: nobody on the link has the address
 	RateLimited      // silence that proves nothing: the host was seen to limit its refusals
 	Middlebox        // an answer that proves nothing: ports on which nothing listens answer alike
+	SplitHandshake   // a SYN came back, without an acknowledgement: weak, for nothing in it says what it answers
 	LocalError
 )
 
 var reasonNames = [...]string{"no-response", "syn-ack", "reset", "conn-refused", "port-unreach", "admin-prohibited",
 	"host-prohibited", "net-prohibited", "host-unreach", "net-unreach", "proto-unreach", "time-exceeded", "udp-response",
-	"echo-reply", "neighbor-response", "no-neighbor", "rate-limited", "middlebox", "local-error"}
+	"echo-reply", "neighbor-response", "no-neighbor", "rate-limited", "middlebox", "split-handshake-syn", "local-error"}
 
 // String returns the reason in nmap's words.
 func (r Reason) String() string {
@@ -163,6 +165,8 @@ func (r Reason) Words() string {
 		return "no reply; this host rate-limits its refusals"
 	case Middlebox:
 		return "ports on which nothing listens answer alike"
+	case SplitHandshake:
+		return "a SYN without an acknowledgement; weak evidence"
 	}
 	return r.String()
 }
