@@ -15,35 +15,20 @@ func (q *queue) estimate() loss.Estimate {
 func (q *queue) paths() iter.Seq[loss.Path] {
 	return func(yield func(loss.Path) bool) {
 		heard := make([]uint64, q.pass)
-		for addr, r := range q.hosts {
+		for addr, r := range q.hosts.all() {
 			if r.answered == 0 {
 				continue
 			}
 			clear(heard)
 			path := loss.Path{Heard: heard, Silent: targetsOf(q.plan.Space, addr) - r.answered}
-			path.Open = sum(r.open)
-			add(heard, r.open)
+			path.Open = r.open.sum()
+			r.open.addTo(heard)
 			if !r.limited {
-				add(heard, r.other)
+				r.other.addTo(heard)
 			}
 			if !yield(path) {
 				return
 			}
 		}
 	}
-}
-
-// add counts what was heard on each pass. A run that was resumed may have heard more passes than it counts: the last then
-// stands for all behind it.
-func add(heard, more []uint64) {
-	for i, n := range more {
-		heard[min(i, len(heard)-1)] += n
-	}
-}
-
-func sum(counts []uint64) (n uint64) {
-	for _, k := range counts {
-		n += k
-	}
-	return n
 }

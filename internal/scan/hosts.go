@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"iter"
 	"net/netip"
 	"time"
 
@@ -13,17 +14,51 @@ import (
 type record struct {
 	openTCP  uint32
 	answered uint64
-	ways     [2]way // by TCP and by UDP
-	limited  bool   // it limits its refusals
-	nobody   bool   // no neighbour has its address
+	ways     [2]*way // by TCP and by UDP; nil where there is nothing to keep
+	limited  bool    // it limits its refusals
+	nobody   bool    // no neighbour has its address
 
-	begun  time.Time // its first probe; with Plan.HostTimeout only
+	begun  time.Duration // its first probe, on the queue's clock; with Plan.HostTimeout only
 	gaveUp bool
 
 	middlebox bool
 
-	// How many targets were first heard on each pass, from pass 1: ports that are open, and others.
-	open, other []uint64
+	open, other tally // targets first heard: ports that are open, and others
+}
+
+// A tally counts by pass. Most hosts are heard on the first two only.
+type tally struct {
+	early [2]uint32 // on passes 1 and 2
+	late  []uint32  // from pass 3
+}
+
+func (t *tally) add(pass uint8) {
+	if int(pass) <= len(t.early) {
+		t.early[pass-1]++
+		return
+	}
+	k := int(pass) - len(t.early)
+	for len(t.late) < k {
+		t.late = append(t.late, 0)
+	}
+	t.late[k-1]++
+}
+
+// addTo adds up what was counted on each pass. A run that was resumed may have heard more passes than it counts: the last then
+// stands for all behind it.
+func (t *tally) addTo(heard []uint64) {
+	for i, n := range t.early {
+		heard[min(i, len(heard)-1)] += uint64(n)
+	}
+	for i, n := range t.late {
+		heard[min(len(t.early)+i, len(heard)-1)] += uint64(n)
+	}
+}
+
+func (t *tally) sum() (n uint64) {
+	var all [1]uint64
+	t.addTo(all[:])
+	return all[0]
 }
 
 // A way is one protocol to a host.
@@ -40,31 +75,69 @@ type refusal struct {
 	icmp   bool
 }
 
-// records are the hosts of a span that there is something to say of.
-type records map[netip.Addr]*record
+// records are the hosts of a span that there is something to say of, by their rank in the space.
+type records struct {
+	space  target.Space
+	byRank map[uint64]*record
+	spare  []record
+}
 
-func (h records) of(addr netip.Addr) *record {
-	r := h[addr]
+func newRecords(space target.Space) records {
+	return records{space: space, byRank: map[uint64]*record{}}
+}
+
+// of returns the record of a host of the space, made where there is none.
+func (h *records) of(addr netip.Addr) *record {
+	rank, _ := h.space.Rank(addr)
+	return h.ranked(rank)
+}
+
+// ranked is of for a rank.
+func (h *records) ranked(rank uint64) *record {
+	r := h.byRank[rank]
 	if r == nil {
-		r = &record{}
-		h[addr] = r
+		if len(h.spare) == 0 {
+			h.spare = make([]record, 256)
+		}
+		r, h.spare = &h.spare[0], h.spare[1:]
+		h.byRank[rank] = r
 	}
 	return r
 }
 
-// heard notes the first answer of a target.
-func (r *record) heard(res *probe.Result, pass uint8) {
+// get returns the record of a host, nil where there is none.
+func (h *records) get(addr netip.Addr) *record {
+	rank, ok := h.space.Rank(addr)
+	if !ok {
+		return nil
+	}
+	return h.byRank[rank]
+}
+
+// all yields the hosts with their records.
+func (h *records) all() iter.Seq2[netip.Addr, *record] {
+	return func(yield func(netip.Addr, *record) bool) {
+		for rank, r := range h.byRank {
+			if !yield(h.space.Host(rank), r) {
+				return
+			}
+		}
+	}
+}
+
+// heard notes the first answer of a target. controlled says that there may be controls to be asked of its host.
+func (r *record) heard(res *probe.Result, pass uint8, controlled bool) {
 	r.answered++
+	if res.State == probe.Open {
+		r.open.add(pass)
+	} else {
+		r.other.add(pass)
+	}
+	if !controlled {
+		return
+	}
 	w := r.way(res.Target.Proto)
 	w.answered++
-	counts := &r.other
-	if res.State == probe.Open {
-		counts = &r.open
-	}
-	for len(*counts) < int(pass) {
-		*counts = append(*counts, 0)
-	}
-	(*counts)[pass-1]++
 	if res.State == probe.Closed || res.State == probe.Filtered {
 		w.refuse(refusal{res.Target, res.ICMP != probe.ICMP{}})
 	}
@@ -72,10 +145,14 @@ func (r *record) heard(res *probe.Result, pass uint8) {
 
 // way returns what is known of one protocol to the host.
 func (r *record) way(proto probe.Proto) *way {
+	w := &r.ways[0]
 	if proto == probe.UDP {
-		return &r.ways[1]
+		w = &r.ways[1]
 	}
-	return &r.ways[0]
+	if *w == nil {
+		*w = &way{}
+	}
+	return *w
 }
 
 // refuse keeps a refusal as a control. Hosts limit ICMP errors far more often than resets, so one of those is
@@ -132,6 +209,9 @@ func (w *way) control(pass uint8, proto probe.Proto, targets uint64) (probe.Targ
 // isLimited says what the controls mean so far: as many are lost as chance takes, 45 of 100 and six at the least, from a path that
 // loses a fifth of all packets in one scan of two hundred. More would not do: a host that is asked more slowly, because it loses, answers half.
 func (w *way) isLimited(fewest uint64, share float64) bool {
+	if w == nil {
+		return false
+	}
 	lost := w.controls.asked - min(w.controls.asked, w.controls.answered)
 	return lost >= fewest && float64(lost) >= share*float64(w.controls.asked)
 }
@@ -143,6 +223,9 @@ func (r *record) judge() {
 
 // owes reports whether UDP controls of a pass were lost: then silence was no answer, and asking again, more slowly, brings some.
 func (r *record) owes(pass uint8) bool {
+	if r.ways[1] == nil {
+		return false
+	}
 	c := &r.ways[1].controls
 	return c.pass == pass && c.sent > c.back && c.silent > 0
 }
@@ -158,6 +241,16 @@ func (r *record) reason() probe.Reason {
 		return probe.NoNeighbor
 	}
 	return probe.NoResponse
+}
+
+// mayControl reports whether any host of a space has so many targets that controls are asked of it.
+func mayControl(space target.Space) bool {
+	for g := range space.Sizes() {
+		if p := space.GroupPorts(g); p.Count(probe.TCP) > fewestSilent || p.Count(probe.UDP) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // targetsOf counts the targets of a host.

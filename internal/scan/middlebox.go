@@ -34,7 +34,7 @@ func DrawHighPorts(seed uint64) target.Ports {
 func (s *Summary) Accepting(least uint32) iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
 		var hosts []netip.Addr
-		for addr, r := range s.queue.hosts {
+		for addr, r := range s.queue.hosts.all() {
 			if r.openTCP >= least {
 				hosts = append(hosts, addr)
 			}

@@ -67,7 +67,8 @@ type step struct {
 	hosts uint64
 }
 
-func newOrder(sizes []target.Size, seed uint64) *order {
+// newOrder deals blocks of about blockTargets targets, and no fewer hosts than fewest while there are any.
+func newOrder(sizes []target.Size, seed, fewest uint64) *order {
 	o := &order{groups: make([]orderGroup, len(sizes))}
 	byPorts := make([]int, len(sizes))
 	for i, size := range sizes {
@@ -81,7 +82,7 @@ func newOrder(sizes []target.Size, seed uint64) *order {
 		byPorts[i] = i
 	}
 	slices.SortStableFunc(byPorts, func(i, j int) int { return cmp.Compare(sizes[j].Ports, sizes[i].Ports) })
-	d := dealer{order: o}
+	d := dealer{order: o, fewest: fewest}
 	for _, i := range byPorts {
 		d.deal(i)
 	}
@@ -92,6 +93,7 @@ func newOrder(sizes []target.Size, seed uint64) *order {
 // A dealer fills blocks with the hosts of one group after another.
 type dealer struct {
 	order   *order
+	fewest  uint64 // hosts in a block
 	place   uint64
 	pending []part // of a block that is not full yet
 	slots   uint64
@@ -104,10 +106,10 @@ func (d *dealer) deal(i int) {
 	size := d.order.groups[i].Size
 	next := uint64(0)
 	if d.targets > 0 {
-		next = min(size.Hosts, ceilDiv(blockTargets-d.targets, size.Ports))
+		next = min(size.Hosts, d.room(size.Ports))
 		d.add(i, 0, next)
 	}
-	perBlock := ceilDiv(blockTargets, size.Ports)
+	perBlock := max(ceilDiv(blockTargets, size.Ports), d.fewest)
 	if blocks := (size.Hosts - next) / perBlock; blocks > 0 {
 		d.emit([]part{{group: i, first: next, hosts: perBlock}}, blocks)
 		next += blocks * perBlock
@@ -121,9 +123,20 @@ func (d *dealer) add(group int, first, hosts uint64) {
 	d.pending = append(d.pending, part{group, first, hosts, d.slots})
 	d.slots += hosts
 	d.targets += hosts * d.order.groups[group].Ports
-	if d.targets >= blockTargets {
+	if d.targets >= blockTargets && d.slots >= d.fewest {
 		d.flush()
 	}
+}
+
+// room returns how many hosts with so many ports each the block that waits still takes.
+func (d *dealer) room(ports uint64) (hosts uint64) {
+	if d.targets < blockTargets {
+		hosts = ceilDiv(blockTargets-d.targets, ports)
+	}
+	if d.slots < d.fewest {
+		hosts = max(hosts, d.fewest-d.slots)
+	}
+	return hosts
 }
 
 func (d *dealer) flush() {

@@ -16,7 +16,7 @@ func drawSizes(t *rapid.T) []target.Size {
 
 func TestOrderIsABijection(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		o := newOrder(drawSizes(t), rapid.Uint64().Draw(t, "seed"))
+		o := newOrder(drawSizes(t), rapid.Uint64().Draw(t, "seed"), rapid.Uint64Range(1, 5000).Draw(t, "fewest"))
 		place := rapid.Uint64Range(0, o.n-1).Draw(t, "place")
 		i := o.at(place)
 		if i >= o.n {
@@ -35,7 +35,7 @@ func TestEveryTargetOnce(t *testing.T) {
 		{{Hosts: 256, Ports: 1000}},
 		{{Hosts: 70000, Ports: 3}, {Hosts: 2, Ports: 40000}, {Hosts: 5, Ports: 5}, {Hosts: 9, Ports: 3}},
 	} {
-		o := newOrder(sizes, 42)
+		o := newOrder(sizes, 42, 1)
 		seen := make([]bool, o.n)
 		for place := range o.n {
 			i := o.at(place)
@@ -49,7 +49,7 @@ func TestEveryTargetOnce(t *testing.T) {
 
 // Fairness: while hosts have ports left, each is asked once before any is asked twice.
 func TestRoundsAskEveryHostOnce(t *testing.T) {
-	o := newOrder([]target.Size{{Hosts: 50, Ports: 20}, {Hosts: 10, Ports: 5}}, 7)
+	o := newOrder([]target.Size{{Hosts: 50, Ports: 20}, {Hosts: 10, Ports: 5}}, 7, 1)
 	const hosts = 60
 	for round := range uint64(5) {
 		seen := map[[2]uint64]bool{}
@@ -71,7 +71,7 @@ func TestRoundsAskEveryHostOnce(t *testing.T) {
 func TestSpansPartitionThePlan(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sizes := drawSizes(t)
-		o := newOrder(sizes, 1)
+		o := newOrder(sizes, 1, rapid.Uint64Range(1, 5000).Draw(t, "fewest"))
 		n := rapid.Uint64Range(1, 2*o.n).Draw(t, "n")
 		owner := map[[2]int]uint64{} // group and host to span
 		lo := uint64(0)
@@ -118,14 +118,14 @@ func hostOf(o *order, i uint64) [2]int {
 }
 
 func TestOrderDoesNotAllocate(t *testing.T) {
-	o := newOrder([]target.Size{{Hosts: 1 << 30, Ports: 1000}, {Hosts: 7, Ports: 3}}, 1)
+	o := newOrder([]target.Size{{Hosts: 1 << 30, Ports: 1000}, {Hosts: 7, Ports: 3}}, 1, 1)
 	if n := testing.AllocsPerRun(100, func() { o.placeOf(o.at(123456789)) }); n != 0 {
 		t.Errorf("at and placeOf allocate %v times", n)
 	}
 }
 
 func BenchmarkOrderAt(b *testing.B) {
-	o := newOrder([]target.Size{{Hosts: 1 << 24, Ports: 100}}, 1)
+	o := newOrder([]target.Size{{Hosts: 1 << 24, Ports: 100}}, 1, 1)
 	for i := uint64(0); b.Loop(); i++ {
 		o.at(i)
 	}

@@ -34,15 +34,33 @@ type Plan struct {
 	// Recall is the share of what would answer that is to be found, below 1: passes go on, as far as Attempts
 	// allows, until what was heard shows that it is reached. 0: the rule of Attempts alone.
 	Recall float64
-	// Untold says that the prober does not report silence; it is assumed two timeouts after the last sign of life.
-	Untold bool
 
-	order *order
+	perHost float64 // see Spread
+	order   *order
 }
 
 // NewPlan returns the plan that probes space in the order that seed names. The caller sets the rest.
 func NewPlan(space target.Space, seed uint64) Plan {
-	return Plan{Space: space, Seed: seed, order: newOrder(space.Sizes(), seed)}
+	return Plan{Space: space, Seed: seed, order: newOrder(space.Sizes(), seed, 1)}
+}
+
+// spreadHosts is how many hosts a block holds at least when none may be asked fast: all of them together are.
+const spreadHosts = 1 << 12
+
+// Spread returns the plan that asks no host more often than so many times a second. Its order is another: a block of
+// few hosts would take too long.
+func (p Plan) Spread(perSecond float64) Plan {
+	p.perHost = perSecond
+	p.order = newOrder(p.Space.Sizes(), p.Seed, spreadHosts)
+	return p
+}
+
+// gap is the time from one probe of a host to the next at the least.
+func (p *Plan) gap() time.Duration {
+	if p.perHost <= 0 {
+		return 0
+	}
+	return time.Duration(float64(time.Second) / p.perHost)
 }
 
 // At returns the target that is probed at a place, for places below Space.Len.
@@ -50,11 +68,17 @@ func (p *Plan) At(place uint64) probe.Target { return p.Space.At(p.order.at(plac
 
 // Place returns the place at which t is probed, false if t is no target of the plan.
 func (p *Plan) Place(t probe.Target) (place uint64, ok bool) {
-	i, ok := p.Space.Index(t)
+	place, _, ok = p.locate(t)
+	return place, ok
+}
+
+// locate is Place and the rank of t's host in the space.
+func (p *Plan) locate(t probe.Target) (place, rank uint64, ok bool) {
+	i, rank, ok := p.Space.Locate(t)
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
-	return p.order.placeOf(i), true
+	return p.order.placeOf(i), rank, true
 }
 
 // A Span is the places from Lo up to but without Hi.
@@ -145,7 +169,7 @@ func (p *Plan) countHosts(span Span) (n uint64) {
 // A Prober sends probes and reports what came of them.
 //
 // It reports each probe it was given at most once: an answer, what it could not send
-// (probe.Unsent), and, unless the plan says Untold, silence (Reason NoResponse). It calls
+// (probe.Unsent), and, unless it is Forgetful, silence (Reason NoResponse). It calls
 // report from one goroutine at a time. It returns when due has no more and the last answer
 // has had time to arrive, or when ctx ends, with ctx's error.
 type Prober interface {

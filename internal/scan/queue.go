@@ -20,15 +20,21 @@ type queue struct {
 
 	mu       sync.Mutex
 	ledger   *ledger
+	cursor   cursor
+	untold   untold
+	unproved bool // silence is no verdict: too many answers were lost here
 	hosts    records
-	pass     uint8         // from 1
-	next     uint64        // how many places of this pass were looked at
-	controls []probe.Probe // due now
-	flying   int           // probes of this pass that are not accounted for
+	mayAsk   bool   // controls
+	pass     uint8  // from 1
+	next     uint64 // how many places of this pass were looked at
+	controls []control
+	gap      time.Duration // from one probe of a host to the next at the least
+	floor    time.Time     // no host is asked before that
+	held     time.Time     // what comes next in this pass is held up until then
+	flying   int           // probes of this pass that are not accounted for, those left out of which nobody tells
 	out      []uint16      // of those, how many of each run of runLength places; controls left out
 	heard    bool          // did this pass hear anything new
 	over     bool          // there will be no more passes
-	lastSign time.Time     // when something was last handed out or reported
 	changed  chan struct{} // closed, and replaced, when those who wait should look again
 	localErr error         // the first thing of ours that kept a probe here
 	probes   uint64
@@ -39,14 +45,18 @@ type queue struct {
 // runLength is how many places are accounted for together.
 const runLength = 256
 
-func newQueue(plan *Plan, span Span, meter *Meter, past *Past) *queue {
+func newQueue(job *Job) *queue {
+	plan, span, meter, past := &job.Plan, job.Span, job.Meter, job.Past
 	n := span.Hi - span.Lo
-	q := &queue{plan: plan, span: span, whole: plan.isWhole(span), meter: meter, ledger: newLedger(n), hosts: records{},
+	q := &queue{plan: plan, span: span, whole: plan.isWhole(span), meter: meter, ledger: newLedger(n), hosts: newRecords(plan.Space),
+		cursor: cursor{plan: plan}, untold: findUntold(job.Prober), gap: plan.gap(), mayAsk: mayControl(plan.Space),
 		out: make([]uint16, (n+runLength-1)/runLength), changed: make(chan struct{}), begun: time.Now()}
 	if past == nil {
 		past = &Past{Mark: Mark{Pass: 1}}
 	}
+	q.floor = q.begun.Add(q.gap) // the stage before may have asked just now
 	q.replay(past)
+	q.untold.beginPass()
 	meter.begin(max(1, q.pass), n)
 	return q
 }
@@ -56,7 +66,9 @@ func (q *queue) replay(past *Past) {
 	answers := uint64(0)
 	if past.Answers != nil {
 		for r := range past.Answers {
-			q.note(&r)
+			if i, rank, ok := q.locate(r.Target); ok {
+				q.note(i, rank, &r)
+			}
 			answers++
 		}
 	}
@@ -98,7 +110,10 @@ func (q *queue) mark() Mark {
 			break
 		}
 	}
-	for addr, r := range q.hosts {
+	if q.untold.prober != nil {
+		m.Done = min(m.Done, q.untold.settled(q.plan.Timeout))
+	}
+	for addr, r := range q.hosts.all() {
 		if r.limited {
 			m.Limited = append(m.Limited, addr)
 		}
@@ -126,7 +141,7 @@ func (q *queue) findNobody(nobody func(netip.Addr) bool) {
 		return
 	}
 	for addr := range q.plan.hosts(q.span) {
-		if r := q.hosts[addr]; (r == nil || r.answered == 0) && nobody(addr) {
+		if r := q.hosts.get(addr); (r == nil || r.answered == 0) && nobody(addr) {
 			q.hosts.of(addr).nobody = true
 		}
 	}
@@ -135,7 +150,7 @@ func (q *queue) findNobody(nobody func(netip.Addr) bool) {
 // end ends the span: nothing more is asked.
 func (q *queue) end() {
 	q.over = true
-	for _, r := range q.hosts {
+	for _, r := range q.hosts.byRank {
 		r.judge()
 	}
 }
@@ -149,12 +164,14 @@ func (q *queue) Next(ctx context.Context, buf []probe.Probe) (int, bool) {
 		switch step {
 		case stepSend:
 			if k := q.plan.Rate.Take(ctx, len(buf)); k > 0 {
-				if n := q.fill(buf[:k]); n > 0 {
+				if n := q.fillAll(buf[:k]); n > 0 {
 					return n, true
 				}
 			}
 		case stepWait:
-			q.await(ctx, wait)
+			q.await(ctx, wait, false)
+		case stepHold:
+			q.await(ctx, wait, true)
 		case stepDone:
 			return 0, false
 		}
@@ -166,6 +183,7 @@ func (q *queue) Next(ctx context.Context, buf []probe.Probe) (int, bool) {
 const (
 	stepSend = iota // this pass has targets left
 	stepWait        // this pass waits for its answers
+	stepHold        // nothing may be sent just now
 	stepDone        // there will be no more
 )
 
@@ -178,16 +196,24 @@ func (q *queue) look(now time.Time) (step int, wait time.Duration) {
 		return stepDone, 0
 	}
 	if len(q.controls) > 0 || q.skipAnswered() {
+		if wait := q.holdUp(now); wait > 0 {
+			return stepHold, wait
+		}
 		return stepSend, 0
 	}
-	if wait := q.patience(now); q.flying > 0 && wait > 0 {
-		return stepWait, wait
+	if q.flying > 0 {
+		return stepWait, time.Hour // each probe is accounted for, sooner or later
 	}
-	if !q.another() {
+	if !q.untold.isSettled(q.plan.Timeout) {
+		return stepHold, settlePause
+	}
+	if !q.another() && !q.again() {
 		q.end()
 		return stepDone, 0
 	}
 	q.pass, q.next, q.flying, q.heard = q.pass+1, 0, 0, false
+	q.untold.beginPass()
+	q.floor = now.Add(q.gap)
 	clear(q.out)
 	q.meter.begin(q.pass, q.ledger.counts[silent])
 	return stepSend, 0
@@ -209,20 +235,12 @@ func (q *queue) another() bool {
 
 // owed reports whether any host's silence was no answer in this pass.
 func (q *queue) owed() bool {
-	for _, r := range q.hosts {
+	for _, r := range q.hosts.byRank {
 		if r.owes(q.pass) {
 			return true
 		}
 	}
 	return false
-}
-
-// patience returns how long the answers of this pass are still waited for.
-func (q *queue) patience(now time.Time) time.Duration {
-	if !q.plan.Untold {
-		return time.Hour // each probe is accounted for, sooner or later
-	}
-	return q.lastSign.Add(2 * q.plan.Timeout).Sub(now)
 }
 
 // place returns which target of the ledger comes at step k of this pass: even passes go
@@ -244,14 +262,29 @@ func (q *queue) skipAnswered() bool {
 	return false
 }
 
+// holdProbes is how many probes are handed out at a time while the lock is held: who reports waits as long.
+const holdProbes = 256
+
+// fillAll is fill for any number.
+func (q *queue) fillAll(buf []probe.Probe) (n int) {
+	for n < len(buf) {
+		part := buf[n:min(n+holdProbes, len(buf))]
+		k := q.fill(part)
+		if n += k; k < len(part) {
+			break
+		}
+	}
+	return n
+}
+
 // fill hands out the next silent targets of this pass, and the controls among them.
 func (q *queue) fill(buf []probe.Probe) (n int) {
 	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for n < len(buf) {
-		if len(q.controls) > 0 {
-			buf[n] = q.controls[0]
+		if len(q.controls) > 0 && !q.controls[0].due.After(now) {
+			buf[n] = q.controls[0].Probe
 			q.controls = q.controls[1:]
 			n++
 			continue
@@ -260,56 +293,76 @@ func (q *queue) fill(buf []probe.Probe) (n int) {
 			break
 		}
 		k := q.next
+		t := q.cursor.at(q.span.Lo + q.place(k))
+		if !q.pace(now) {
+			break
+		}
 		q.next++
-		t := q.plan.At(q.span.Lo + q.place(k))
 		until, ok := q.admit(t, now)
 		if !ok {
 			continue
 		}
 		q.ledger.setUnsent(q.place(k), false)
 		buf[n] = probe.Probe{Target: t, Attempt: q.pass, Until: until}
-		q.out[k/runLength]++
+		if !q.untold.protos[t.Proto] {
+			q.out[k/runLength]++
+		}
 		n++
 	}
-	q.flying += n
+	q.hand(buf[:n], now)
 	q.probes += uint64(n)
-	q.lastSign = now
 	q.meter.sent(q.pass, uint64(n))
 	return n
+}
+
+// hand enters in the books that probes were handed out.
+func (q *queue) hand(probes []probe.Probe, now time.Time) {
+	if q.untold.prober == nil {
+		q.flying += len(probes)
+		return
+	}
+	for i := range probes {
+		if q.untold.protos[probes[i].Proto] {
+			q.untold.handed++
+		} else {
+			q.flying++
+		}
+	}
+	q.untold.note(now, q.next)
 }
 
 // admit says whether a silent target of a host is asked now, and until when it may be, and whether a control is due with it.
 func (q *queue) admit(t probe.Target, now time.Time) (until time.Time, ok bool) {
 	addr := t.Addr()
-	if q.plan.HostTimeout == 0 && q.pass == 1 {
+	if q.plan.HostTimeout == 0 && (q.pass == 1 || !q.mayAsk) {
 		return until, true
 	}
-	r := q.hosts[addr]
+	r := q.hosts.get(addr)
 	if q.plan.HostTimeout > 0 {
 		r = q.hosts.of(addr)
-		if r.begun.IsZero() {
-			r.begun = now
+		if r.begun == 0 {
+			r.begun = max(1, now.Sub(q.begun))
 		}
-		if until = r.begun.Add(q.plan.HostTimeout); now.After(until) {
+		if until = q.begun.Add(r.begun + q.plan.HostTimeout); now.After(until) {
 			r.gaveUp = true
 		}
 		if r.gaveUp {
 			return until, false
 		}
 	}
-	if r != nil && q.pass > 1 {
+	if r != nil && q.pass > 1 && q.mayAsk {
 		if c, due := r.way(t.Proto).control(q.pass, t.Proto, targetsBy(q.plan.Space, addr, t.Proto)); due {
-			q.controls = append(q.controls, probe.Probe{Target: c, Attempt: q.pass, Control: true, Until: until})
+			q.control(probe.Probe{Target: c, Attempt: q.pass, Control: true, Until: until}, now)
 		}
 	}
 	return until, true
 }
 
-// await returns when something changed, at the latest after wait.
-func (q *queue) await(ctx context.Context, wait time.Duration) {
+// await returns when something changed, at the latest after wait; what is held up waits for no probe in flight.
+func (q *queue) await(ctx context.Context, wait time.Duration, held bool) {
 	q.mu.Lock()
 	changed := q.changed
-	over := q.flying <= 0 || q.ledger.counts[silent] == 0
+	over := !held && q.flying <= 0 || q.ledger.counts[silent] == 0
 	q.mu.Unlock()
 	if over {
 		return
@@ -325,29 +378,29 @@ func (q *queue) await(ctx context.Context, wait time.Duration) {
 
 // take notes one report and says whether it is news for the sink.
 func (q *queue) take(r *probe.Result) bool {
+	i, rank, ok := q.locate(r.Target)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.plan.Untold {
-		q.lastSign = time.Now()
-	}
-	if r.Attempt == q.pass {
+	told := !q.untold.protos[r.Target.Proto]
+	if told && r.Attempt == q.pass {
 		q.flying--
 	}
-	news := q.note(r)
-	if q.flying <= 0 || q.ledger.counts[silent] == 0 {
+	news := ok && q.note(i, rank, r)
+	if told && q.flying <= 0 || q.ledger.counts[silent] == 0 {
 		close(q.changed)
 		q.changed = make(chan struct{})
 	}
 	return news
 }
 
-// note enters one report in the books and says whether it is news.
-func (q *queue) note(r *probe.Result) (news bool) {
-	place, ok := q.plan.Place(r.Target)
-	if !ok || place < q.span.Lo || place >= q.span.Hi {
-		return false
-	}
-	i := place - q.span.Lo
+// locate returns which place of the span a target has, and the rank of its host; false if it is not in the span.
+func (q *queue) locate(t probe.Target) (i, rank uint64, ok bool) {
+	place, rank, ok := q.plan.locate(t)
+	return place - q.span.Lo, rank, ok && place >= q.span.Lo && place < q.span.Hi
+}
+
+// note enters one report, about place i and the host with that rank, in the books and says whether it is news.
+func (q *queue) note(i, rank uint64, r *probe.Result) (news bool) {
 	switch {
 	case r.State == probe.Unsent:
 		q.unsent(i, r)
@@ -361,7 +414,7 @@ func (q *queue) note(r *probe.Result) (news bool) {
 	}
 	if r.Reason.Silent() {
 		if r.Reason == probe.NoNeighbor {
-			q.hosts.of(r.Target.Addr()).nobody = true
+			q.hosts.ranked(rank).nobody = true
 		}
 		return false
 	}
@@ -369,17 +422,16 @@ func (q *queue) note(r *probe.Result) (news bool) {
 	if news = q.ledger.put(i, r.State); !news {
 		return false
 	}
-	q.enter(r, first)
+	q.enter(q.hosts.ranked(rank), r, first)
 	q.meter.heard(first, r.State == probe.Open)
 	return true
 }
 
 // enter notes of a host what an answer of its says.
-func (q *queue) enter(r *probe.Result, first bool) {
-	h := q.hosts.of(r.Target.Addr())
+func (q *queue) enter(h *record, r *probe.Result, first bool) {
 	if first {
 		q.heard = true
-		h.heard(r, max(1, r.Attempt))
+		h.heard(r, max(1, r.Attempt), q.mayAsk)
 	}
 	if r.State == probe.Open && r.Target.Proto == probe.TCP {
 		h.openTCP++
@@ -391,7 +443,7 @@ func (q *queue) unsent(i uint64, r *probe.Result) {
 	q.probes--
 	if !r.Control {
 		q.ledger.setUnsent(i, true)
-	} else if h := q.hosts[r.Target.Addr()]; h != nil {
+	} else if h := q.hosts.get(r.Target.Addr()); h != nil {
 		c := &h.way(r.Target.Proto).controls
 		c.asked -= min(c.asked, 1)
 		c.back++ // it is not owed
@@ -401,13 +453,13 @@ func (q *queue) unsent(i uint64, r *probe.Result) {
 	}
 	if q.plan.HostTimeout > 0 && r.Err == nil {
 		h := q.hosts.of(r.Target.Addr())
-		h.gaveUp = h.gaveUp || time.Since(h.begun) > q.plan.HostTimeout
+		h.gaveUp = h.gaveUp || time.Since(q.begun)-h.begun > q.plan.HostTimeout
 	}
 }
 
 // controlled notes what a control brought.
 func (q *queue) controlled(r *probe.Result) {
-	h := q.hosts[r.Target.Addr()]
+	h := q.hosts.get(r.Target.Addr())
 	if h == nil || r.Reason.Silent() {
 		return
 	}

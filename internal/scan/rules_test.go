@@ -222,3 +222,58 @@ func TestHighPorts(t *testing.T) {
 		}
 	}
 }
+
+// With a limit for each host none is asked more often, in any pass, controls included, whatever else there is to ask; and the scan as a whole
+// is as much faster as there are hosts.
+func TestSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{delay: time.Millisecond, timeout: time.Second, tells: true, answer: func(p probe.Probe) probe.State {
+			if p.Port()%2 == 0 && p.Attempt == 1 { // its refusals are limited: controls are asked
+				return probe.Closed
+			}
+			return nothing
+		}}
+		last := map[netip.Addr]time.Time{}
+		tooSoon := 0
+		watched := &watchful{network: n, see: func(p probe.Probe, at time.Time) {
+			if before, ok := last[p.Addr()]; ok && at.Sub(before) < 100*time.Millisecond {
+				tooSoon++
+			}
+			last[p.Addr()] = at
+		}}
+		plan := newPlan(space(t, 50, "1-60"), 3).Spread(10)
+		s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: watched, Sink: &found{}})
+		if err != nil || s.Answered != 50*30 {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		if tooSoon > 0 || n.controls == 0 {
+			t.Errorf("%d probes came to their host within 100 ms of the one before; %d were controls", tooSoon, n.controls)
+		}
+		if most := 25 * time.Second; s.Elapsed > most {
+			t.Errorf("it took %v, which is more than %v", s.Elapsed, most)
+		}
+	})
+}
+
+// A watchful network sees every probe when it is handed out.
+type watchful struct {
+	*network
+	see func(p probe.Probe, at time.Time)
+}
+
+func (w *watchful) Probe(ctx context.Context, due probe.Due, report func(probe.Result)) error {
+	return w.network.Probe(ctx, watchfulDue{due, w.see}, report)
+}
+
+type watchfulDue struct {
+	probe.Due
+	see func(p probe.Probe, at time.Time)
+}
+
+func (d watchfulDue) Next(ctx context.Context, buf []probe.Probe) (int, bool) {
+	n, ok := d.Due.Next(ctx, buf)
+	for _, p := range buf[:n] {
+		d.see(p, time.Now())
+	}
+	return n, ok
+}

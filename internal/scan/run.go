@@ -13,6 +13,12 @@ import (
 // resultsBuffered is how many answers may wait for the sink; then the prober waits too.
 const resultsBuffered = 4096
 
+// Where more answers than that come at once, the sink waits a moment for more.
+const (
+	pouring  = 32
+	pourTime = time.Millisecond
+)
+
 // markEvery is how often a job tells how far it is: what a kill makes it ask again.
 const markEvery = 200 * time.Millisecond
 
@@ -72,7 +78,7 @@ func Run(ctx context.Context, job Job) (Summary, error) {
 	if job.Meter == nil {
 		job.Meter = new(Meter)
 	}
-	q := newQueue(&job.Plan, job.Span, job.Meter, job.Past)
+	q := newQueue(&job)
 	events := make(chan event, resultsBuffered)
 	probed := make(chan error, 1)
 	go func() {
@@ -117,8 +123,11 @@ func (job *Job) reporter(q *queue, events chan<- event) func(probe.Result) {
 // deliver gives the answers to the sink until there are no more. When the sink fails it stops
 // the scan, and takes what still comes: the prober may be waiting to hand it over.
 func (job *Job) deliver(events <-chan event, stop context.CancelCauseFunc) (failed error) {
-	answers := make([]probe.Result, 0, 256)
+	answers := make([]probe.Result, 0, resultsBuffered)
 	for e := range events {
+		if len(answers) > pouring { // being woken for each costs more than all that is done with it
+			time.Sleep(pourTime)
+		}
 		answers = answers[:0]
 		for e.mark == nil {
 			answers = append(answers, e.answer)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,9 +57,37 @@ type network struct {
 	asked    map[probe.Target][]time.Time
 	order    []probe.Target
 	controls int
+	last     time.Time // when something was asked last
 }
 
 const nothing = probe.State(99)
+
+// A forgetful network reports no silence, and loses answers.
+type forgetful struct {
+	*network
+	lose func(probe.Result) bool // nil: none
+	lost atomic.Uint64
+}
+
+func (f *forgetful) Probe(ctx context.Context, due probe.Due, report func(probe.Result)) error {
+	return f.network.Probe(ctx, due, func(r probe.Result) {
+		if f.lose != nil && f.lose(r) {
+			f.lost.Add(1)
+			return
+		}
+		report(r)
+	})
+}
+
+// Settled looks at what was asked.
+func (f *forgetful) Settled(handedOut uint64, wait time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return uint64(len(f.order)+f.controls) == handedOut && time.Since(f.last) > wait
+}
+
+// Lost counts what lose took.
+func (f *forgetful) Lost() uint64 { return f.lost.Load() }
 
 func (n *network) Probe(ctx context.Context, due probe.Due, report func(probe.Result)) error {
 	var flying sync.WaitGroup
@@ -79,6 +108,7 @@ func (n *network) Probe(ctx context.Context, due probe.Due, report func(probe.Re
 func (n *network) ask(p probe.Probe) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.last = time.Now()
 	if p.Control {
 		n.controls++
 		return
@@ -172,8 +202,11 @@ func TestRetries(t *testing.T) {
 				return nothing
 			}}
 			plan, sink := newPlan(space(t, 1, "1-100"), 4), &found{}
-			plan.Untold = !tells
-			s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: sink})
+			var prober scan.Prober = n
+			if !tells {
+				prober = &forgetful{network: n}
+			}
+			s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: prober, Sink: sink})
 			if err != nil || s.Answered != 40 || s.Unanswered != 60 || s.Probes != uint64(100+90+80+70+n.controls) || s.Limited != 0 {
 				t.Fatalf("tells %v: %+v, %v", tells, s, err)
 			}
@@ -191,6 +224,28 @@ func TestRetries(t *testing.T) {
 			}
 			if slices.Equal(n.order[:90], n.order[100:190]) {
 				t.Error("the second pass asks in the order of the first")
+			}
+		})
+	}
+}
+
+// What this machine lost is asked again whatever the plan says of attempts, and stays undecided if that does not end.
+func TestLostHere(t *testing.T) {
+	for _, c := range []struct {
+		losses                      int // answers to each target, at the most
+		answered, undecided, probes uint64
+	}{{0, 100, 0, 100}, {3, 100, 0, 400}, {1000, 0, 100, 900}} {
+		synctest.Test(t, func(t *testing.T) {
+			losses := map[probe.Target]int{}
+			n := &forgetful{network: &network{delay: time.Millisecond, answer: func(probe.Probe) probe.State { return probe.Open }},
+				lose: func(r probe.Result) bool {
+					losses[r.Target]++
+					return losses[r.Target] <= c.losses
+				}}
+			plan := newPlan(space(t, 1, "1-100"), 1)
+			s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: &found{}})
+			if err != nil || s.Answered != c.answered || s.Undecided != c.undecided || s.Probes != c.probes || (s.LocalErr != nil) != (c.undecided > 0) || s.Complete == (c.undecided > 0) {
+				t.Errorf("%d losses: %+v, %v", c.losses, s, err)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -50,7 +51,7 @@ func summarise(q *queue, waited bool) Summary {
 		Open:     c[open], Closed: c[closed], Filtered: c[filtered],
 		LocalErr: q.localErr, queue: q, waited: waited,
 	}
-	for _, r := range q.hosts {
+	for _, r := range q.hosts.byRank {
 		if r.limited {
 			s.Limited++
 		}
@@ -67,7 +68,7 @@ func summarise(q *queue, waited bool) Summary {
 // countSilent parts the silent targets by what their silence means.
 func (s *Summary) countSilent(n uint64) {
 	q := s.queue
-	if !s.waited {
+	if !s.waited || q.unproved {
 		s.Undecided = n
 		return
 	}
@@ -97,7 +98,7 @@ func (q *queue) undecided(i uint64, addr netip.Addr) bool {
 	if q.ledger.isUnsent(i) {
 		return true
 	}
-	r := q.hosts[addr]
+	r := q.hosts.get(addr)
 	return r != nil && r.gaveUp
 }
 
@@ -133,19 +134,29 @@ type Host struct {
 // EachHost yields the hosts of a span in ascending order. It is for the summary that Run
 // returned, not for a sum.
 func (s *Summary) EachHost() iter.Seq[Host] {
+	return s.each(func(yield func(uint64) bool) {
+		space := s.queue.plan.Space
+		for addr := range s.queue.plan.hosts(s.queue.span) {
+			if rank, _ := space.Rank(addr); !yield(rank) {
+				return
+			}
+		}
+	})
+}
+
+// EachHeard yields those of EachHost that anything is known of.
+func (s *Summary) EachHeard() iter.Seq[Host] {
+	return s.each(func(yield func(uint64) bool) { maps.Keys(s.queue.hosts.byRank)(yield) })
+}
+
+// each yields the hosts with some ranks in ascending order.
+func (s *Summary) each(ranks iter.Seq[uint64]) iter.Seq[Host] {
 	return func(yield func(Host) bool) {
 		if s.queue == nil {
 			return
 		}
-		plan := s.queue.plan
-		var ranks []uint64
-		for addr := range plan.hosts(s.queue.span) {
-			rank, _ := plan.Space.Rank(addr)
-			ranks = append(ranks, rank)
-		}
-		slices.Sort(ranks)
-		for _, rank := range ranks {
-			if !yield(s.host(plan.Space.Host(rank))) {
+		for _, rank := range slices.Sorted(ranks) {
+			if !yield(s.host(s.queue.plan.Space.Host(rank))) {
 				return
 			}
 		}
@@ -154,13 +165,17 @@ func (s *Summary) EachHost() iter.Seq[Host] {
 
 func (s *Summary) host(addr netip.Addr) Host {
 	q := s.queue
-	r := q.hosts[addr]
+	r := q.hosts.get(addr)
 	h := Host{Addr: addr, Reason: r.reason(), Attempts: q.pass}
 	if r != nil {
 		h.GaveUp, h.Middlebox = r.gaveUp, r.middlebox
 	}
 	var asked, mute, undecided target.Ports
 	ports := q.plan.Space.Ports(addr)
+	if r == nil && q.whole && s.waited && !q.unproved && q.ledger.unsent == nil { // most of a wide scan are such
+		h.Asked, h.Silent = ports, ports
+		return h
+	}
 	each := func(keep func(i uint64) bool) target.Ports {
 		return ports.Where(func(proto probe.Proto, port uint16) bool {
 			place, _ := q.plan.Place(probe.Target{AddrPort: netip.AddrPortFrom(addr, port), Proto: proto})
@@ -174,7 +189,7 @@ func (s *Summary) host(addr netip.Addr) Host {
 	mute = each(func(i uint64) bool { return q.ledger.answer(i) == silent })
 	ports = mute
 	if mute.Len() > 0 {
-		undecided = each(func(i uint64) bool { return !s.waited || q.undecided(i, addr) })
+		undecided = each(func(i uint64) bool { return !s.waited || q.unproved || q.undecided(i, addr) })
 	}
 	h.Asked, h.Undecided, h.Silent = asked, undecided, mute.Without(undecided)
 	return h

@@ -44,6 +44,9 @@ func (p Permutation) Len() uint64 { return p.n }
 
 // At returns what comes at place i, for i below n.
 func (p Permutation) At(i uint64) uint64 {
+	if p.n == 1 {
+		return 0
+	}
 	for {
 		left, right := i%p.a, i/p.a
 		for r := uint64(0); r < rounds; r += 2 {

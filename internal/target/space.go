@@ -6,6 +6,7 @@
 package target
 
 import (
+	"iter"
 	"net/netip"
 	"sort"
 
@@ -58,16 +59,23 @@ func (g *group) addr(host uint64) netip.Addr {
 // Index returns the number of target t: At(Index(t)) is t. It returns false for a
 // target that is not of this space. It does not allocate.
 func (s Space) Index(t probe.Target) (i uint64, ok bool) {
+	i, _, ok = s.Locate(t)
+	return i, ok
+}
+
+// Locate is Index and, of its address, Rank.
+func (s Space) Locate(t probe.Target) (i, rank uint64, ok bool) {
 	sp, ok := s.find(t.Addr())
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
 	g := &s.groups[sp.group]
 	port, ok := g.ports.Index(t.Proto, t.Port())
 	if !ok {
-		return 0, false
+		return 0, 0, false
 	}
-	return g.before + port*g.hosts + sp.before + distance(sp.first, t.Addr()), true
+	offset := distance(sp.first, t.Addr())
+	return g.before + port*g.hosts + sp.before + offset, sp.rank + offset, true
 }
 
 // find returns the span that holds address a.
@@ -86,6 +94,17 @@ func (s Space) Hosts() uint64 { return s.hosts }
 func (s Space) Host(r uint64) netip.Addr {
 	sp := &s.spans[sort.Search(len(s.spans), func(k int) bool { return s.spans[k].rank > r })-1]
 	return add(sp.first, r-sp.rank)
+}
+
+// Runs yields the runs of neighbouring addresses that the space is made of, ascending: the first and the last of each.
+func (s Space) Runs() iter.Seq2[netip.Addr, netip.Addr] {
+	return func(yield func(first, last netip.Addr) bool) {
+		for _, sp := range s.spans {
+			if !yield(sp.first, sp.last) {
+				return
+			}
+		}
+	}
 }
 
 // Rank returns which address, in ascending order, a is: Host(Rank(a)) is a.
@@ -115,6 +134,12 @@ func (s Space) Sizes() []Size {
 	}
 	return sizes
 }
+
+// GroupHost returns host h of group g, as Sizes counts them.
+func (s Space) GroupHost(g int, h uint64) netip.Addr { return s.groups[g].addr(h) }
+
+// GroupPorts returns the ports of group g.
+func (s Space) GroupPorts(g int) Ports { return s.groups[g].ports }
 
 // Has reports whether any target of the space is of the given protocol.
 func (s Space) Has(proto probe.Proto) bool {

@@ -136,15 +136,19 @@ func TestIndexKnowsStrangers(t *testing.T) {
 func TestSplitPartsPublicFromSpecial(t *testing.T) {
 	var b Builder
 	b.Add(addr("9.255.255.0"), addr("10.0.0.255"), tcp(80))
+	b.Add(addr("10.0.0.0"), addr("10.0.0.255"), tcp(81))
 	b.Add(addr("::1"), addr("::1"), tcp(22))
 	b.Add(addr("fe80::1%eth0"), addr("fe80::1%eth0"), tcp(22))
 	b.Add(addr("2606::1"), addr("2606::2"), tcp(22))
-	special, public, err := b.Split()
+	special, public, _, err := b.Split()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if special.Hosts() != 258 || public.Hosts() != 258 {
 		t.Fatalf("%d special and %d public hosts, want 258 and 258", special.Hosts(), public.Hosts())
+	}
+	if ports := special.Ports(addr("10.0.0.0")); !ports.Equal(tcp(81)) {
+		t.Errorf("10.0.0.0 has the ports %v, want those of its own target only", ports)
 	}
 	for _, s := range []string{"10.0.0.0", "10.0.0.255", "::1"} {
 		if _, ok := special.Rank(addr(s)); !ok {
@@ -196,7 +200,7 @@ func TestTooManyInTwoParts(t *testing.T) {
 	var b Builder
 	b.Add(addr("fd00::"), addr("fd00::7fff:ffff:ffff:ffff"), tcp(80))
 	b.Add(addr("2a00::"), addr("2a00::7fff:ffff:ffff:ffff"), tcp(80))
-	if _, _, err := b.Split(); !errors.Is(err, ErrTooMany) {
+	if _, _, _, err := b.Split(); !errors.Is(err, ErrTooMany) {
 		t.Errorf("error %v, want ErrTooMany", err)
 	}
 }
