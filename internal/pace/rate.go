@@ -80,7 +80,7 @@ func (r *Rate) take(now time.Time, n int) (int, time.Duration) {
 	if interval <= 0 {
 		return n, 0
 	}
-	batch := min(n, max(1, int(batchTime/interval)))
+	batch := min(n, max(1, int(batchTime/2/interval))) // half of what is made up for: timers are late
 	if ready := r.next.Add(time.Duration(batch-1) * interval); ready.After(now) {
 		return 0, ready.Sub(now)
 	}

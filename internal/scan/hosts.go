@@ -166,6 +166,20 @@ func (w *way) refuse(f refusal) {
 	w.refusals++
 }
 
+// isControl reports whether an answer can only be to a control of a pass: its target had refused, and was asked again.
+func (r *record) isControl(res *probe.Result, pass uint8) bool {
+	w := r.ways[0]
+	if w == nil || res.Target.Proto == probe.UDP || res.Attempt != pass || w.controls.pass != pass || w.controls.back >= w.controls.sent {
+		return false
+	}
+	for _, f := range w.refused {
+		if f.target == res.Target {
+			return true
+		}
+	}
+	return false
+}
+
 // Controls are probes to targets that refused before, asked again among those that are silent. Where the
 // controls are silent too, the host (or who refuses for it) limits how often it refuses, and the silence of the others proves nothing.
 type controls struct {

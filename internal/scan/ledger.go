@@ -68,10 +68,10 @@ func (l *ledger) isUnsent(i uint64) bool {
 	return l.unsent != nil && l.unsent[i/64]>>(i%64)&1 == 1
 }
 
-// unsentRuns returns the targets that nothing is known of because their probe stayed here, as runs.
-func (l *ledger) unsentRuns() (runs []Span) {
-	for i := uint64(0); l.unsent != nil && i < l.targets(); i++ {
-		if !l.isUnsent(i) || l.answer(i) != silent {
+// runs returns the targets that nothing is known of because their probe stayed here, or with all every silent one, as runs.
+func (l *ledger) runs(all bool) (runs []Span) {
+	for i := uint64(0); (all || l.unsent != nil) && i < l.targets(); i++ {
+		if !all && !l.isUnsent(i) || l.answer(i) != silent {
 			continue
 		}
 		if n := len(runs); n > 0 && runs[n-1].Hi == i {

@@ -55,12 +55,15 @@ func (p Plan) Spread(perSecond float64) Plan {
 	return p
 }
 
+// longestGap is the longest time from one probe of a host to the next: beyond it times could not be added up.
+const longestGap = 365 * 24 * time.Hour
+
 // gap is the time from one probe of a host to the next at the least.
 func (p *Plan) gap() time.Duration {
 	if p.perHost <= 0 {
 		return 0
 	}
-	return time.Duration(float64(time.Second) / p.perHost)
+	return time.Duration(min(float64(time.Second)/p.perHost, float64(longestGap)))
 }
 
 // At returns the target that is probed at a place, for places below Space.Len.

@@ -31,7 +31,7 @@ type queue struct {
 	gap      time.Duration // from one probe of a host to the next at the least
 	floor    time.Time     // no host is asked before that
 	held     time.Time     // what comes next in this pass is held up until then
-	flying   int           // probes of this pass that are not accounted for, those left out of which nobody tells
+	flying   int           // probes of this pass that are not accounted for; those to a forgetful prober do not count
 	out      []uint16      // of those, how many of each run of runLength places; controls left out
 	heard    bool          // did this pass hear anything new
 	over     bool          // there will be no more passes
@@ -111,7 +111,7 @@ func (q *queue) mark() Mark {
 		}
 	}
 	if q.untold.prober != nil {
-		m.Done = min(m.Done, q.untold.settled(q.plan.Timeout))
+		m.Done = min(m.Done, q.untold.accounted(q.plan.Timeout))
 	}
 	for addr, r := range q.hosts.all() {
 		if r.limited {
@@ -125,7 +125,7 @@ func (q *queue) mark() Mark {
 		}
 	}
 	if q.over {
-		m.Pass, m.Done, m.Attempts, m.Unsent = 0, 0, q.pass, q.ledger.unsentRuns()
+		m.Pass, m.Done, m.Attempts, m.Unsent = 0, 0, q.pass, q.ledger.runs(q.unproved)
 		if q.localErr != nil {
 			m.LocalErr = q.localErr.Error()
 		}
@@ -294,14 +294,15 @@ func (q *queue) fill(buf []probe.Probe) (n int) {
 		}
 		k := q.next
 		t := q.cursor.at(q.span.Lo + q.place(k))
+		if q.isGivenUp(t.Addr(), now) {
+			q.next++
+			continue
+		}
 		if !q.pace(now) {
 			break
 		}
 		q.next++
-		until, ok := q.admit(t, now)
-		if !ok {
-			continue
-		}
+		until := q.admit(t, now)
 		q.ledger.setUnsent(q.place(k), false)
 		buf[n] = probe.Probe{Target: t, Attempt: q.pass, Until: until}
 		if !q.untold.protos[t.Proto] {
@@ -331,31 +332,35 @@ func (q *queue) hand(probes []probe.Probe, now time.Time) {
 	q.untold.note(now, q.next)
 }
 
-// admit says whether a silent target of a host is asked now, and until when it may be, and whether a control is due with it.
-func (q *queue) admit(t probe.Target, now time.Time) (until time.Time, ok bool) {
+// isGivenUp says whether the time of a host is over, and notes that it has begun.
+func (q *queue) isGivenUp(addr netip.Addr, now time.Time) bool {
+	if q.plan.HostTimeout == 0 {
+		return false
+	}
+	r := q.hosts.of(addr)
+	if r.begun == 0 {
+		r.begun = max(1, now.Sub(q.begun))
+	}
+	r.gaveUp = r.gaveUp || now.After(q.begun.Add(r.begun+q.plan.HostTimeout))
+	return r.gaveUp
+}
+
+// admit says until when a silent target of a host may be asked, and lets a control be asked if one falls due with it.
+func (q *queue) admit(t probe.Target, now time.Time) (until time.Time) {
 	addr := t.Addr()
 	if q.plan.HostTimeout == 0 && (q.pass == 1 || !q.mayAsk) {
-		return until, true
+		return until
 	}
 	r := q.hosts.get(addr)
 	if q.plan.HostTimeout > 0 {
-		r = q.hosts.of(addr)
-		if r.begun == 0 {
-			r.begun = max(1, now.Sub(q.begun))
-		}
-		if until = q.begun.Add(r.begun + q.plan.HostTimeout); now.After(until) {
-			r.gaveUp = true
-		}
-		if r.gaveUp {
-			return until, false
-		}
+		until = q.begun.Add(r.begun + q.plan.HostTimeout)
 	}
 	if r != nil && q.pass > 1 && q.mayAsk {
 		if c, due := r.way(t.Proto).control(q.pass, t.Proto, targetsBy(q.plan.Space, addr, t.Proto)); due {
 			q.control(probe.Probe{Target: c, Attempt: q.pass, Control: true, Until: until}, now)
 		}
 	}
-	return until, true
+	return until
 }
 
 // await returns when something changed, at the latest after wait; what is held up waits for no probe in flight.
@@ -401,6 +406,9 @@ func (q *queue) locate(t probe.Target) (i, rank uint64, ok bool) {
 
 // note enters one report, about place i and the host with that rank, in the books and says whether it is news.
 func (q *queue) note(i, rank uint64, r *probe.Result) (news bool) {
+	if q.untold.protos[r.Target.Proto] && r.State != probe.Unsent && q.ledger.answer(i) != silent { // what forgets does not know its controls
+		r.Control = r.Control || q.hosts.ranked(rank).isControl(r, q.pass)
+	}
 	switch {
 	case r.State == probe.Unsent:
 		q.unsent(i, r)

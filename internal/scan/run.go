@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/netip"
+	"sync"
 	"time"
 
 	"sonde/internal/probe"
@@ -83,7 +84,11 @@ func Run(ctx context.Context, job Job) (Summary, error) {
 	probed := make(chan error, 1)
 	go func() {
 		defer close(events)
-		probed <- job.Prober.Probe(ctx, q, job.reporter(q, events))
+		h := &handover{q: q, events: events, marks: job.Mark != nil}
+		stop := h.tick()
+		err := job.Prober.Probe(ctx, q, h.report)
+		stop()
+		probed <- err
 	}()
 	sinkErr := job.deliver(events, cancel)
 	err := <-probed
@@ -105,18 +110,59 @@ func Run(ctx context.Context, job Job) (Summary, error) {
 	return summarise(q, err == nil), err
 }
 
-// reporter returns what the prober reports to. A mark goes the way of the answers, so that it never overtakes one.
-func (job *Job) reporter(q *queue, events chan<- event) func(probe.Result) {
-	marked, pass := time.Now(), uint8(0)
-	return func(r probe.Result) {
-		if q.take(&r) {
-			events <- event{answer: r}
+// A handover is where the prober's side hands answers to the sink's, and tells now and then how far it is: what is silent brings no
+// answers. A mark goes the way of the answers, so that it never overtakes one.
+type handover struct {
+	q      *queue
+	events chan<- event
+	marks  bool
+
+	mu   sync.Mutex // while an answer, or a mark, is on its way into events; guards pass
+	pass uint8      // of the last mark
+}
+
+// report takes in one report.
+func (h *handover) report(r probe.Result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.q.take(&r) {
+		h.events <- event{answer: r}
+	}
+	if h.marks && r.Attempt > h.pass {
+		h.pass = r.Attempt
+		h.mark()
+	}
+}
+
+func (h *handover) mark() {
+	m := h.q.mark()
+	h.events <- event{mark: &m}
+}
+
+// tick marks now and then, until the function that it returns is called.
+func (h *handover) tick() (stop func()) {
+	if !h.marks {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var ticking sync.WaitGroup
+	ticking.Go(func() {
+		tick := time.NewTicker(markEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				h.mu.Lock()
+				h.mark()
+				h.mu.Unlock()
+			}
 		}
-		if job.Mark != nil && (r.Attempt > pass || time.Since(marked) >= markEvery) {
-			m := q.mark()
-			events <- event{mark: &m}
-			marked, pass = time.Now(), r.Attempt
-		}
+	})
+	return func() {
+		close(done)
+		ticking.Wait()
 	}
 }
 

@@ -86,6 +86,16 @@ func (f *forgetful) Settled(handedOut uint64, wait time.Duration) bool {
 	return uint64(len(f.order)+f.controls) == handedOut && time.Since(f.last) > wait
 }
 
+// Heard looks at what was asked, and knows no delay.
+func (f *forgetful) Heard(handedOut uint64) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if uint64(len(f.order)+f.controls) < handedOut {
+		return time.Time{}
+	}
+	return time.Now()
+}
+
 // Lost counts what lose took.
 func (f *forgetful) Lost() uint64 { return f.lost.Load() }
 

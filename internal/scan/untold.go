@@ -1,7 +1,7 @@
 package scan
 
 import (
-	"fmt"
+	"errors"
 	"time"
 
 	"sonde/internal/probe"
@@ -14,6 +14,8 @@ type Forgetful interface {
 	// Settled reports whether so many probes that were handed out in this call of Probe have been on their way for so long, and
 	// all that came back until then was reported.
 	Settled(handedOut uint64, wait time.Duration) bool
+	// Heard returns until when all that came back was reported; the zero time unless so many probes were given to be sent.
+	Heard(handedOut uint64) time.Time
 	// Lost returns how many answers this machine has lost so far.
 	Lost() uint64
 }
@@ -26,18 +28,21 @@ type untold struct {
 	lost   uint64               // answers that were lost here before this pass
 	extra  int                  // passes that were made for such a loss alone
 	trail  []footprint
+	past   uint64 // the last of the trail that is accounted for
 }
 
 // A footprint says how much of a pass was handed out at a time.
 type footprint struct {
-	when time.Time
-	done uint64
+	when   time.Time
+	done   uint64
+	handed uint64 // in all
 }
 
 const (
 	settlePause = 5 * time.Millisecond // between two looks whether it is settled
 	mostExtra   = 8                    // passes in which answers get lost here; then what is silent stays undecided
-	onTheWire   = time.Second          // what was handed out so long ago has left
+	onTheWire   = time.Second          // what a prober was given so long ago has left
+	fewLost     = 0.01                 // of the probes of a pass
 )
 
 // findUntold returns what there is to keep for a prober.
@@ -65,7 +70,7 @@ func (u *untold) isSettled(timeout time.Duration) bool {
 
 // beginPass forgets what was of the pass before.
 func (u *untold) beginPass() {
-	u.trail = u.trail[:0]
+	u.trail, u.past = u.trail[:0], 0
 	if u.prober != nil {
 		u.lost = u.prober.Lost()
 	}
@@ -82,38 +87,40 @@ func (u *untold) lostNow() uint64 {
 // note keeps how much of a pass is handed out.
 func (u *untold) note(now time.Time, done uint64) {
 	if n := len(u.trail); n == 0 || now.Sub(u.trail[n-1].when) > markEvery {
-		u.trail = append(u.trail, footprint{now, done})
+		u.trail = append(u.trail, footprint{now, done, u.handed})
 	}
 }
 
-// settled returns how much of a pass has had its time.
-func (u *untold) settled(timeout time.Duration) (done uint64) {
-	due := time.Now().Add(-timeout - onTheWire)
-	past := 0
-	for past+1 < len(u.trail) && u.trail[past+1].when.Before(due) {
-		past++
+// accounted returns how much of a pass has had its time.
+func (u *untold) accounted(timeout time.Duration) (done uint64) {
+	for len(u.trail) > 0 {
+		f := u.trail[0]
+		if !u.prober.Heard(f.handed).After(f.when.Add(timeout + onTheWire)) {
+			break
+		}
+		u.past, u.trail = f.done, u.trail[1:]
 	}
-	u.trail = u.trail[past:]
-	if len(u.trail) > 0 && u.trail[0].when.Before(due) {
-		done = u.trail[0].done
-	}
-	return done
+	return u.past
 }
+
+// ErrLost is in Summary.LocalErr when answers were lost here, for want of room, in pass after pass: what is silent is undecided.
+var ErrLost = errors.New("this machine had no room for all answers")
 
 // again reports whether the silent are to be asked once more because answers were lost here, whatever the plan says of attempts:
-// what was silent then may have answered. Where that does not end, it leaves the silence unproved.
+// what was silent then may have answered. A pass made for that which hears nothing new ends it, if next to nothing got lost: an interface
+// counts as lost what others sent, too. Where it does not end, the silence is unproved.
 func (q *queue) again() bool {
 	lost := q.untold.lostNow()
-	if lost == 0 {
+	switch {
+	case lost == 0, q.untold.extra > 0 && !q.heard && float64(lost) <= fewLost*float64(q.ledger.counts[silent]):
 		return false
-	}
-	if q.untold.extra < mostExtra && q.pass < 255 {
+	case q.untold.extra < mostExtra && q.pass < 255:
 		q.untold.extra++
 		return true
 	}
 	q.unproved = true
 	if q.localErr == nil {
-		q.localErr = fmt.Errorf("this machine lost %d answers for want of room", lost)
+		q.localErr = ErrLost
 	}
 	return false
 }

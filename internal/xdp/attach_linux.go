@@ -29,6 +29,9 @@ func (e *Engine) Use(r Route) (uint16, error) {
 	return uint16(e.routes - 1), nil
 }
 
+// Attached reports whether the program is on an interface.
+func (e *Engine) Attached(iface int) bool { return e.links[iface] != nil }
+
 // Native reports whether the program is attached to an interface in its driver, rather than behind it.
 func (e *Engine) Native(iface int) bool {
 	a := e.links[iface]

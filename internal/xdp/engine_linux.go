@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -21,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -target bpfel -tags linux -type target -type route -type answer -output-stem sonde bpf bpf/sonde.c -- -mcpu=v3 -Wall -Werror -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu
+//go:generate go tool bpf2go -tags linux -target bpfel -cflags "-O2 -Wall -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu" -type target -type route -type answer -output-stem sonde bpf bpf/sonde.c
 
 // An Engine is the program, loaded, and attached to the interfaces in use.
 //
@@ -135,13 +136,24 @@ var (
 	frame6 = make([]byte, 14+80)
 )
 
-// Send hands over targets of one family, a batch at the most. It waits while the two batches before are not sent, and
+// Send hands over targets of one family. It waits while the two batches before are not sent, and
 // returns the error of any: the scan cannot go on then.
-func (e *Engine) Send(targets []Target) error {
-	if len(targets) == 0 {
-		return e.failed()
+func (e *Engine) Send(ctx context.Context, targets []Target) error {
+	for part := range slices.Chunk(targets, e.batch) {
+		select {
+		case <-e.free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := e.hand(part); err != nil {
+			return err
+		}
 	}
-	<-e.free
+	return e.failed()
+}
+
+// hand puts a batch into the half of the map that is free, and has it sent.
+func (e *Engine) hand(targets []Target) error {
 	for i := range targets {
 		t := &targets[i]
 		b := &e.staging[i]
@@ -165,7 +177,7 @@ func (e *Engine) Send(targets []Target) error {
 	e.half = 1 - e.half
 	e.note(func() { e.queued++ })
 	e.runs <- r
-	return e.failed()
+	return nil
 }
 
 func swap16(x uint16) uint16 { return x<<8 | x>>8 } // to the network's order: the processor is little-endian
@@ -267,7 +279,8 @@ func (e *Engine) Receive(ctx context.Context, hear func(Answer)) error {
 		if since.Sub(counted) > longRest {
 			counted = since
 			if err := e.countDrops(); err != nil {
-				return err
+				_, derr := e.drain(&rec, hear, since) // who waits for room in the ring shall not wait for ever
+				return errors.Join(err, derr)
 			}
 		}
 		e.ring.SetDeadline(since) // it takes what is there

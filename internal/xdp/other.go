@@ -23,11 +23,14 @@ func (*Engine) Use(Route) (uint16, error) { return 0, errUnsupported }
 // Attach fails.
 func (*Engine) Attach(int, [6]byte) error { return errUnsupported }
 
+// Attached returns false.
+func (*Engine) Attached(int) bool { return false }
+
 // Native returns false.
 func (*Engine) Native(int) bool { return false }
 
 // Send fails.
-func (*Engine) Send([]Target) error { return errUnsupported }
+func (*Engine) Send(context.Context, []Target) error { return errUnsupported }
 
 // Receive fails.
 func (*Engine) Receive(context.Context, func(Answer)) error { return errUnsupported }

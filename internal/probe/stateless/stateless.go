@@ -24,7 +24,7 @@ type Wire interface {
 	// Send sends probes, or takes them to be sent in a moment, and reports those Unsent that this machine could not send. It may
 	// wait. An error ends the scan.
 	Send(ctx context.Context, probes []probe.Probe, report func(probe.Result)) error
-	// Receive reports answers until ctx ends, which is no error. The attempt in them is that of the probe, modulo 8.
+	// Receive reports answers until ctx ends, which is no error. The attempt in them is that of the probe, modulo 8, or UnknownAttempt.
 	Receive(ctx context.Context, report func(probe.Result)) error
 	// State says when the last probe left that it took (now, while any is still to leave), until when all that came back was
 	// reported, and how many answers this machine had no room for so far. It may be called at any time, from anywhere.
@@ -33,6 +33,9 @@ type Wire interface {
 
 // attempts is how many attempts a probe tells apart.
 const attempts = 8
+
+// UnknownAttempt is the attempt of an answer that does not tell which probe it answers: it is taken for the latest.
+const UnknownAttempt = 255
 
 // A Prober sends probes over a Wire and reports the answers. It makes one scan at a time. Elsewhere than in Probe it may be asked
 // at any time.
@@ -46,6 +49,7 @@ type Prober struct {
 	steering steering
 	attempt  atomic.Uint32 // the latest that was sent
 	given    atomic.Uint64 // probes that the wire was given, in this call of Probe
+	told     atomic.Uint64 // counts the beginnings and ends of reports: odd while one is taken
 }
 
 // batch is how many probes are asked for at once: enough to make a system call, or a run in the kernel, worth its price.
@@ -54,7 +58,7 @@ const batch = 1 << 14
 // Probe implements scan.Prober.
 func (p *Prober) Probe(outer context.Context, due probe.Due, report func(probe.Result)) error {
 	p.attempt.Store(0)
-	p.given.Store(0)
+	defer p.given.Store(0) // before the next scan asks
 	p.steering.begin(p.Rate, p.Limit)
 	g, ctx := errgroup.WithContext(outer)
 	hearing, deafen := context.WithCancel(ctx)
@@ -63,7 +67,9 @@ func (p *Prober) Probe(outer context.Context, due probe.Due, report func(probe.R
 	tell := func(r probe.Result) {
 		one.Lock()
 		defer one.Unlock()
+		p.told.Add(1)
 		report(r)
+		p.told.Add(1)
 	}
 	g.Go(func() error {
 		return p.Wire.Receive(hearing, func(r probe.Result) {
@@ -82,7 +88,10 @@ func (p *Prober) Probe(outer context.Context, due probe.Due, report func(probe.R
 // send gives the wire what falls due, until there is no more.
 func (p *Prober) send(ctx context.Context, due probe.Due, report func(probe.Result)) error {
 	buf := make([]probe.Probe, batch)
-	for {
+	for stuck := uint64(0); ; stuck = p.told.Load() {
+		if err := p.awaitSink(ctx, stuck); err != nil {
+			return err
+		}
 		n, ok := due.Next(ctx, buf)
 		if !ok {
 			return nil
@@ -97,9 +106,28 @@ func (p *Prober) send(ctx context.Context, due probe.Due, report func(probe.Resu
 	}
 }
 
+// awaitSink waits while one and the same report has been on its way since the last batch: who does not take answers gets no more
+// of them, rather than that they get lost.
+func (p *Prober) awaitSink(ctx context.Context, stuck uint64) error {
+	for stuck%2 == 1 && p.told.Load() == stuck {
+		select {
+		case <-time.After(sinkPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// sinkPause is how often it is looked whether the sink takes answers again.
+const sinkPause = time.Millisecond
+
 // fullAttempt returns the attempt of which low is what a probe can tell: the latest that may be meant.
 func (p *Prober) fullAttempt(low uint8) uint8 {
-	latest := uint8(p.attempt.Load())
+	latest := max(1, uint8(p.attempt.Load()))
+	if low == UnknownAttempt {
+		return latest
+	}
 	back := (latest - low) % attempts
 	return latest - min(back, latest-min(latest, 1))
 }
@@ -112,6 +140,16 @@ func (p *Prober) Settled(handedOut uint64, wait time.Duration) bool {
 	}
 	sent, heard, _ := p.Wire.State()
 	return heard.After(sent.Add(wait))
+}
+
+// Heard returns until when all that came back was reported; the zero time unless so many probes were given to the wire in this call of
+// Probe.
+func (p *Prober) Heard(handedOut uint64) time.Time {
+	if p.given.Load() < handedOut {
+		return time.Time{}
+	}
+	_, heard, _ := p.Wire.State()
+	return heard
 }
 
 // Lost returns how many answers this machine has lost so far.

@@ -92,7 +92,7 @@ func (c *Codec) fields(p *probe.Probe, clock uint32) packet.Fields {
 // Strangers returns how many packets came to our ports that do not answer a probe of ours.
 func (c *Codec) Strangers() uint64 { return c.strangers.Load() }
 
-// UnknownAttempt is the attempt of an answer that does not tell which probe it answers.
+// UnknownAttempt is the attempt of an answer that does not tell which probe it answers: the same as package stateless'.
 const UnknownAttempt = 255
 
 // Parse returns what a packet that came at a time of the clock says of a target; false if it answers no probe of ours. The

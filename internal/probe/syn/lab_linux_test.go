@@ -586,3 +586,24 @@ func serveTun(f *os.File) {
 		}
 	}
 }
+
+// Controls go with a SYN scan as with any: a host that refuses each time is not taken for one that limits its refusals, and one that does is.
+func TestControls(t *testing.T) {
+	net := lab.Enter(t)
+	if net == nil {
+		return
+	}
+	drop := lab.Rule{Ports: lab.Range(100, 139), Do: lab.Drop}
+	for _, engine := range engines {
+		plain := net.Host(t, lab.Config{GRO: true, Rules: []lab.Rule{drop}})
+		limited := net.Host(t, lab.Config{GRO: true, Rules: []lab.Rule{drop, {Ports: lab.Range(1, 99), Do: lab.AdminProhibited}}})
+		for host, want := range map[*lab.Host]uint64{plain: 0, limited: 1} {
+			r := open(t, engine, host.IPv4)
+			_, s := job{wire: r, ports: "1-139", attempts: 3, timeout: 200 * time.Millisecond, spaces: [][2]netip.Addr{one(host.IPv4)}}.must(t)
+			if s.Limited != want {
+				t.Errorf("%s, %v: %d hosts limit their refusals, want %d; %+v", engine, host.IPv4, s.Limited, want, s)
+			}
+			r.close()
+		}
+	}
+}

@@ -30,7 +30,7 @@ type Raw struct {
 	about []int     // which probe each is
 	space []byte    // they are in
 	link  int       // the interface of those of them that are to link-local addresses
-	quiet time.Time // since then nothing could be sent; zero: something could
+	short time.Time // since then this machine is short of something; zero: it is not
 
 	began time.Time // of the clock in probes: the kernel's monotonic one
 	heard packet.Datagram
@@ -71,7 +71,6 @@ func (w *Raw) Send(ctx context.Context, probes []probe.Probe, report func(probe.
 }
 
 func (w *Raw) sendBatch(ctx context.Context, probes []probe.Probe, report func(probe.Result)) error {
-	w.out, w.about, w.space = w.out[:0], w.about[:0], w.space[:0]
 	now := time.Now()
 	clock := w.clock(now)
 	for i := range probes {
@@ -136,36 +135,49 @@ const (
 
 // flush sends a batch. What cannot be sent is reported, and the others go on.
 func (w *Raw) flush(ctx context.Context, probes []probe.Probe, now time.Time, report func(probe.Result)) error {
-	for len(w.out) > 0 {
-		n, err := w.conn.SendOn(w.link, w.out)
-		if n > 0 {
-			w.quiet = time.Time{}
-		}
-		for _, p := range w.out[:n] {
-			if w.trace != nil {
-				w.trace(true, p, now)
-			}
-		}
-		if w.out, w.about = w.out[n:], w.about[n:]; err == nil || len(w.out) == 0 {
+	out, about := w.out, w.about
+	w.out, w.about, w.space = w.out[:0], w.about[:0], w.space[:0]
+	for len(out) > 0 {
+		n, err := w.conn.SendOn(w.link, out)
+		w.traceAll(out[:n], now)
+		if out, about = out[n:], about[n:]; err == nil || len(out) == 0 {
+			w.short = time.Time{}
 			continue
 		}
-		if w.quiet.IsZero() {
-			w.quiet = time.Now()
-		}
-		short := sock.IsLimit(err)
 		switch {
-		case isGone(err), time.Since(w.quiet) > shortLimit:
-			return fmt.Errorf("send a SYN to %v: %w", probes[w.about[0]].AddrPort, err)
-		case short:
+		case isGone(err), w.isShortForLong(err, n > 0):
+			return fmt.Errorf("send a SYN to %v: %w", probes[about[0]].AddrPort, err)
+		case sock.IsLimit(err):
 			if err := pause(ctx, shortPause); err != nil {
 				return err
 			}
-		default:
-			report(unsent(&probes[w.about[0]], err))
-			w.out, w.about = w.out[1:], w.about[1:]
+		default: // about this target only
+			report(unsent(&probes[about[0]], err))
+			out, about = out[1:], about[1:]
 		}
 	}
 	return nil
+}
+
+// isShortForLong notes a shortage of this machine and says whether it has lasted, without anything that was sent, for too long.
+func (w *Raw) isShortForLong(err error, sent bool) bool {
+	switch {
+	case !sock.IsLimit(err):
+		w.short = time.Time{}
+		return false
+	case sent || w.short.IsZero():
+		w.short = time.Now()
+	}
+	return time.Since(w.short) > shortLimit
+}
+
+func (w *Raw) traceAll(sent [][]byte, now time.Time) {
+	if w.trace == nil {
+		return
+	}
+	for _, p := range sent {
+		w.trace(true, p, now)
+	}
 }
 
 // isGone reports whether an error of sending means that nothing will ever leave: the interface is down, or no more there.

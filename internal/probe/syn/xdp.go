@@ -23,6 +23,8 @@ type XDP struct {
 	engine *xdp.Engine
 
 	ways    map[way]entry
+	missed  map[way]time.Time // ways that are not known: when to look again
+	full    bool              // the engine takes no more routes
 	recent  recent
 	targets [2][]xdp.Target // by IPv4 and by IPv6
 	others  []probe.Probe
@@ -38,7 +40,6 @@ type way struct {
 type entry struct {
 	number uint16
 	usable bool
-	again  time.Time // if not, when to look again
 }
 
 // recent is the stretch of addresses that the last target was in: of a large network mostly all are.
@@ -52,12 +53,14 @@ func (r *recent) has(a netip.Addr) bool {
 	return r.entry.usable && r.first.Compare(a) <= 0 && a.Compare(r.last) <= 0
 }
 
-// lookAgain is how often it is looked whether a neighbour is known by now.
-const lookAgain = 100 * time.Millisecond
+const (
+	lookAgain  = 100 * time.Millisecond // how often it is looked whether a neighbour is known by now
+	mostMissed = 1 << 16                // neighbours that are not known, kept so as not to look each time
+)
 
 // NewXDP returns a wire that sends by an engine, and what that cannot by raw.
 func NewXDP(raw *Raw, engine *xdp.Engine) *XDP {
-	return &XDP{Raw: raw, engine: engine, ways: map[way]entry{}}
+	return &XDP{Raw: raw, engine: engine, ways: map[way]entry{}, missed: map[way]time.Time{}}
 }
 
 // Prepare makes the way to an address ready, and names the interface. The error says why it cannot be gone by XDP.
@@ -125,7 +128,7 @@ func (w *XDP) Send(ctx context.Context, probes []probe.Probe, report func(probe.
 		w.targets[family] = append(w.targets[family], xdp.Target{AddrPort: p.AddrPort, Cookie: uint64(w.codec.mark(p.AddrPort)), Route: number, Attempt: p.Attempt & attemptMask})
 	}
 	for _, targets := range w.targets {
-		if err := w.engine.Send(targets); err != nil {
+		if err := w.engine.Send(ctx, targets); err != nil {
 			return err
 		}
 	}
@@ -151,21 +154,29 @@ func (w *XDP) route(to netip.Addr, now time.Time) (uint16, bool) {
 	return e.number, e.usable
 }
 
-// meet returns what is known of the way to an address by a hop, and looks now and then whether it is known by now.
+// meet returns what is known of the way to an address by a hop, and looks now and then whether it is known by now. Only interfaces that
+// were made ready are used: to try another one now would disturb what is sent.
 func (w *XDP) meet(hop *route.Hop, to netip.Addr, now time.Time) entry {
 	key := wayTo(hop, to)
-	e, known := w.ways[key]
-	if e.usable || known && now.Before(e.again) {
+	if e, known := w.ways[key]; known {
 		return e
 	}
-	e = entry{again: now.Add(lookAgain)}
-	if link, ok := w.table.Neighbor(hop, to); ok {
-		if opened, err := w.open(hop, link); err == nil {
-			e = opened
-		}
+	if again, missed := w.missed[key]; w.full || missed && now.Before(again) || !w.engine.Attached(hop.Interface) {
+		return entry{}
 	}
-	w.ways[key] = e
-	return e
+	if link, ok := w.table.Neighbor(hop, to); ok {
+		e, err := w.open(hop, link)
+		if err == nil {
+			w.ways[key] = e
+			return e
+		}
+		w.full = w.full || errors.Is(err, xdp.ErrTooMany)
+	}
+	if len(w.missed) >= mostMissed {
+		clear(w.missed)
+	}
+	w.missed[key] = now.Add(lookAgain)
+	return entry{}
 }
 
 // Receive implements stateless.Wire. What the engine leaves to the stack comes by the Raw.
