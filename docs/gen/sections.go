@@ -15,6 +15,7 @@ var sections = map[string][]section{
 	"talk":   {talkExits, talkSignals, resolverFiles},
 	"echo":   {serverOutput, serverExits, serverSignals, resolverFiles},
 	"listen": {serverOutput, serverExits, serverSignals, resolverFiles},
+	"doctor": {doctorOutput, doctorGroups, doctorExits, doctorFiles},
 }
 
 var commonExits = section{"EXIT STATUS", "", []entry{
@@ -120,3 +121,28 @@ var serverExits = section{"EXIT STATUS", "", []entry{
 var serverSignals = section{"SIGNALS", "", []entry{
 	{"SIGINT, SIGTERM", "Accept no more. Connections have --grace to end; how many were cut is told. A second one kills."},
 }}
+
+var doctorOutput = section{"OUTPUT", `
+What is told goes to standard output, errors go to standard error. With -o json each line is an object with group, name, status, finding and, with the status lack, command.`, []entry{
+	{"ok", "It is there, or is enough."},
+	{"lack", "It is not, and the command beneath mends it. The commands are for root, some until the next boot, that for open files for the shell that it is pasted into. Where there is no way to a target, the command asks the system why."},
+	{"note", "Worth knowing; no command here changes it."},
+}}
+
+var doctorGroups = section{"WHAT IS LOOKED AT", "", []entry{
+	{"privileges", "Raw sockets (CAP_NET_RAW) are opened, and the capabilities of the XDP engine (CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON) read; ping is what --alive of sonde-scan(1) asks by."},
+	{"kernel", "The XDP engine's program is loaded and run for some frames, all of which it drops. It is attached to nothing."},
+	{"interfaces", "The driver, whether XDP programs run in it, and whether it sends redirected frames, as the kernel has it (Linux 6.3): many drivers send them only while a program is attached, and then a scan finds out. Another program's XDP keeps that of sonde away."},
+	{"limits", "Open files; the ports that connections come from; the neighbour table, which must hold every host of a network on a link that is scanned; and the connection table of a firewall here, whose entries for unanswered SYNs stay for two minutes."},
+	{"route to TARGET", "Interface, next hop, source address and MTU, the link address of the next hop if it is known, and who would send the SYNs of a scan (--engine of sonde-scan(1))."},
+}}
+
+var doctorExits = section{"EXIT STATUS", "", []entry{
+	{"0", "It was told, whatever is lacked."},
+	{"1", "A target has no route, or its name could not be resolved."},
+	{"2", "Misused: an argument or an option that makes no sense."},
+}}
+
+var doctorFiles = section{"FILES", "", append([]entry{
+	{"/proc/sys/net", "Has the limits."},
+}, resolverFiles.entries...)}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -45,11 +47,17 @@ func (s seconds) Set(text string) error {
 	return nil
 }
 
-// A method is --method: the protocol of ports that are named without one.
-type method struct{ proto *probe.Proto }
+// A method is --method: how TCP ports are asked, and the protocol of ports that are named without one.
+type method struct {
+	proto *probe.Proto
+	syn   *bool
+}
 
 func (m method) String() string {
-	if m.proto != nil && *m.proto == probe.UDP {
+	switch {
+	case m.syn != nil && *m.syn:
+		return probe.SYN.String()
+	case m.proto != nil && *m.proto == probe.UDP:
 		return probe.Datagram.String()
 	}
 	return probe.Connect.String()
@@ -58,13 +66,51 @@ func (m method) String() string {
 func (m method) Type() string { return "METHOD" }
 
 func (m method) Set(text string) error {
+	*m.proto, *m.syn = probe.TCP, false
 	switch text {
 	case probe.Connect.String():
-		*m.proto = probe.TCP
+	case probe.SYN.String():
+		*m.syn = true
 	case probe.Datagram.String():
 		*m.proto = probe.UDP
 	default:
-		return fmt.Errorf("%q is no method; there are %v and %v", text, probe.Connect, probe.Datagram)
+		return fmt.Errorf("%q is no method; there are %v, %v and %v", text, probe.Connect, probe.SYN, probe.Datagram)
 	}
+	return nil
+}
+
+// A rate is --rate: probes a second. Zero: the default; mostRate: as fast as it goes.
+type rate float64
+
+const mostRate = 1e9
+
+func (r *rate) String() string {
+	switch *r {
+	case 0:
+		return ""
+	case mostRate:
+		return "max"
+	}
+	return strconv.FormatFloat(float64(*r), 'f', -1, 64)
+}
+
+func (r *rate) Type() string { return "N" }
+
+// Set implements pflag.Value.
+func (r *rate) Set(text string) error {
+	if text == "max" {
+		*r = mostRate
+		return nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	switch {
+	case err != nil || math.IsNaN(f):
+		return fmt.Errorf("%q is no rate; write a number of probes a second, or max", text)
+	case f <= 0:
+		return errors.New("it must be more than 0; leave it out for the default")
+	case f > mostRate:
+		return errors.New("it must be at most 1,000,000,000; write max for no limit")
+	}
+	*r = rate(f)
 	return nil
 }

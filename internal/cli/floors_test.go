@@ -13,9 +13,9 @@ import (
 // use probe, the words. Packages on one floor do not know each other.
 var floors = [][]string{
 	{"probe"},
-	{"target", "shuffle", "service", "payload", "safetext", "loss"},
-	{"pace", "sock"},
-	{"probe/connect", "probe/udp", "probe/ping", "probe/banner", "serve"},
+	{"target", "shuffle", "packet", "service", "payload", "safetext", "loss"},
+	{"pace", "sock", "route", "xdp"},
+	{"probe/connect", "probe/udp", "probe/ping", "probe/banner", "probe/stateless", "probe/syn", "serve"},
 	{"scan", "echo", "talk", "listen"},
 	{"report", "journal"},
 	{"cli"},
@@ -24,7 +24,7 @@ var floors = [][]string{
 
 // aside are packages that no part of the program may import: tests, tools and documents.
 var aside = map[string]bool{
-	"internal/lab": true, "internal/sock/socktest": true, "internal/service/gen": true, "bench": true, "docs": true, "docs/gen": true,
+	"internal/lab": true, "internal/sock/socktest": true, "internal/service/gen": true, "bench": true, "bench/curve": true, "docs": true, "docs/gen": true,
 }
 
 func TestImportsGoDown(t *testing.T) {

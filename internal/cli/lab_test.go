@@ -16,7 +16,10 @@ import (
 //	$PUBLIC  the same by an address that looks public
 //	$BOX     accepts on every port; behind 22 a service speaks
 //	$ONE     accepts on every port, with one service behind all of them
+//	$PLAIN   listens on 80 and has 10.78.0.0/24, by a link that takes no redirected frames
 //	$LIMITED refuses all but port 22 as administratively prohibited, as often as Linux does
+//
+// 10.77.0.0/16 is a host whose link answers by itself (lab.Answerer).
 func TestScriptsInLab(t *testing.T) {
 	net := lab.Enter(t)
 	if net == nil {
@@ -24,6 +27,7 @@ func TestScriptsInLab(t *testing.T) {
 	}
 	public := netip.MustParsePrefix("8.8.0.0/30")
 	host := net.Host(t, lab.Config{
+		GRO:    true,
 		Local:  []netip.Prefix{public},
 		Listen: []lab.Listener{{Ports: lab.Port(80)}, {Ports: lab.Port(443)}},
 		Rules: []lab.Rule{
@@ -38,12 +42,15 @@ func TestScriptsInLab(t *testing.T) {
 		Listen: []lab.Listener{{Ports: lab.Port(22)}},
 		Rules:  []lab.Rule{{Ports: lab.Port(22), Do: lab.Accept}, {Do: lab.AdminProhibited}},
 	})
+	plain := net.Host(t, lab.Config{Listen: []lab.Listener{{Ports: lab.Port(80)}}, Local: []netip.Prefix{netip.MustParsePrefix("10.78.0.0/24")}})
+	net.Host(t, lab.Config{Wire: lab.Answerer, Local: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16")}})
 	runScripts(t, "testdata/lab", func(env *testscript.Env) error {
 		env.Setenv("HOST", host.IPv4.String())
 		env.Setenv("HOST6", host.IPv6.String())
 		env.Setenv("BOX", box.IPv4.String())
 		env.Setenv("ONE", one.IPv4.String())
 		env.Setenv("LIMITED", limited.IPv4.String())
+		env.Setenv("PLAIN", plain.IPv4.String())
 		env.Setenv("PUBLIC", public.Addr().Next().String())
 		return nil
 	})

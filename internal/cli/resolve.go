@@ -7,6 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"sonde/internal/target"
 )
 
 // A family is what -4 and -6 allow.
@@ -33,6 +37,39 @@ func (f family) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("hostname %s could not be resolved: %w", name, dnsReason(err))
 	}
 	return f.choose(name, addrs)
+}
+
+// Addresses asked for at once: resolvers refuse who asks too fast.
+const lookUpsAtOnce = 16
+
+// An answer is what came of looking a name up.
+type answer struct {
+	addrs []netip.Addr
+	err   error
+	told  bool // in found
+}
+
+// lookUpAll looks every name up once, several at a time.
+func (f family) lookUpAll(ctx context.Context, specs []target.Spec) (map[string]*answer, error) {
+	answers := map[string]*answer{}
+	var g errgroup.Group
+	g.SetLimit(lookUpsAtOnce)
+	for _, spec := range specs {
+		if spec.Name == "" || answers[spec.Name] != nil {
+			continue
+		}
+		a := &answer{}
+		answers[spec.Name] = a
+		g.Go(func() error {
+			a.addrs, a.err = f.lookUp(ctx, spec.Name)
+			return nil
+		})
+	}
+	_ = g.Wait() // each answer has its own error
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return answers, nil
 }
 
 // choose is what lookUp makes of the addresses of a name.

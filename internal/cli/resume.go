@@ -17,7 +17,7 @@ import (
 
 // resumable are the flags that may be given anew with --resume: those that change neither what is asked nor what is
 // found, only how fast, how long and where the results go.
-var resumable = []string{"resume", "output", "open", "reason", "fail-on", "rate", "concurrency", "max-time", "quiet", "verbose"}
+var resumable = []string{"resume", "output", "open", "reason", "fail-on", "rate", "engine", "concurrency", "max-time", "quiet", "verbose"}
 
 // goOn goes on with the scan of a journal: the command that it was started with, as far as flags given now do not change it.
 func (s *scanner) goOn(flags *pflag.FlagSet) error {

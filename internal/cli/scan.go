@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -10,8 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"sonde/internal/target"
 )
 
 // What public networks get when the user sets no limit: enough to be useful, too little to be a nuisance.
@@ -20,12 +17,18 @@ const (
 	publicPerHost = 100
 )
 
+// synRate is how fast SYNs go to addresses nearby when the user sets no limit: the engine could fill a network that somebody else
+// uses, too.
+const synRate = 100_000
+
 // A span of a scan is written and forgotten when it is over. The larger it is, the less often its last
 // silent ports are waited for alone; the smaller, the sooner it is on the screen, and gone from memory.
 const (
 	largestSpan  = 1 << 19
 	smallestSpan = 1 << 16
 	spanTime     = time.Minute
+	// One of SYNs, which wait for nothing but its end.
+	largestSYNSpan = 1 << 22
 )
 
 // A scanner is the scan command with its flags.
@@ -35,12 +38,20 @@ type scanner struct {
 	timeout     time.Duration
 	attempts    uint8
 	concurrency int
-	rate        float64
+	rate        rate
+	maxPerHost  float64 // probes a second; 0: no limit
+	noExclude   bool
 	seed        uint64
 	iface       string
 	sources     []string
 	shard       shard
 	dryRun      bool
+
+	syn        bool // TCP ports are asked by half a handshake
+	engine     engine
+	sourcePort uint16
+	trace      bool
+	open       *halfOpen // with syn
 
 	hostTimeout time.Duration
 	maxTime     time.Duration
@@ -64,7 +75,7 @@ type scanner struct {
 }
 
 func (a *app) scanCommand() *cobra.Command {
-	s := &scanner{app: a, timeout: time.Second, bannerWait: 2 * time.Second}
+	s := &scanner{app: a, timeout: time.Second, bannerWait: 2 * time.Second, engine: engineAuto}
 	return s.command()
 }
 
@@ -73,6 +84,7 @@ func (s *scanner) command() *cobra.Command {
 		Use:   "scan [flags] [TARGET…]",
 		Short: "Tell which ports answer, and how it is known",
 		Long: `Scan TCP ports by connecting to them and UDP ports by a payload that fits each. Neither needs privileges.
+With --method syn TCP ports are asked by half a handshake, which takes Linux, raw sockets and the right to them.
 
 A target is a name, an address, a prefix (192.0.2.0/24: every address of it) or a range
 (192.0.2.1-20), and may have its own ports, which then count instead of --ports:
@@ -93,9 +105,25 @@ a service is heard to speak (--banner).
 The last line says how much was probably missed: what is lost shows in how many answers came on
 which attempt. --recall asks on until that is little enough, or says that it cannot be.
 
-Loopback, private and special-purpose addresses are scanned as fast as this machine bears.
-Public ones get at most 1,000 probes a second and 100 connections at once to each host, unless
---rate and --concurrency say otherwise.
+Loopback, private and special-purpose addresses are scanned as fast as this machine bears, by
+--method syn with at most 100,000 probes a second. Public ones get at most 1,000 probes a second and 100
+connections at once to each host. --rate and --concurrency say otherwise; --rate max is no limit.
+--max-rate-per-host spreads a scan so that no host is asked too often: it holds for each process, so
+shards of one host add up.
+
+A SYN (--method syn) looks like a Linux client's and carries a keyed cookie; an answer without it is dropped, and
+counted (-v). A port is open (SYN-ACK), closed (reset) or filtered (ICMP, or silence); a bare SYN in answer is
+open by split-handshake-syn, which is weak. The time of a reset cannot be told. --engine raw sends by raw
+sockets, by any interface. --engine xdp sends and hears in the kernel (Linux 5.18, CAP_BPF, CAP_NET_ADMIN and
+CAP_PERFMON beside CAP_NET_RAW), by Ethernet; nothing of it stays when the scan ends, however it ends. No
+firewall of this machine sees what it sends. --engine auto takes it for 100,000 ports or more at 20,000
+a second or more, and says why not. Answers that this machine had no room for make it slower, and what
+was silent then is asked again, whatever --attempts says. See sonde doctor for what can be had here.
+
+Special-purpose blocks (IANA's registries: private, loopback, documentation, reserved and their like; multicast)
+are left out of a target that is wider than one, which is told: 0.0.0.0/0 is the public addresses. A target
+inside one block is taken at its word. More than 65,536 public addresses are scanned only if --exclude-file
+says who is to be left alone, or --no-exclude that nobody is.
 
 An output FILE has its name when it is whole; until then, and after an interruption, it is FILE.partial.
 A scan with --journal FILE can be gone on with, even after kill -9: sonde scan --resume FILE. What
@@ -107,7 +135,8 @@ Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not 
 		Example: `  sonde scan --host localhost --ports 22,80,443
   sonde scan 192.0.2.0/24 -p top:20,U:53,123,161 --alive --open
   sonde scan db.example:5432 web.example:80,443 -o json=scan.json -o text
-  sonde scan 10.0.0.0/16 -p - --journal big.journal -o xml=big.xml`,
+  sonde scan 10.0.0.0/16 -p - --journal big.journal -o xml=big.xml
+  sonde scan 10.0.0.0/8 -p 443 --method syn --rate max --open -o json=443.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.hosts = append(s.hosts, args...)
 			if cmd.Flags().Changed("resume") {
@@ -128,10 +157,12 @@ Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not 
 func (s *scanner) targetFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&s.hosts, "host", nil, "scan this `TARGET`; may be repeated")
 	f.StringArrayVarP(&s.ports, "ports", "p", nil, "scan these `PORTS`: 80,22,443  1-1024  http  top:N  U:53,161  - or all; may be repeated (default top:100)")
-	f.Var(method{&s.proto}, "method", "scan by connect (TCP) or udp: what ports mean without T: or U: before them")
+	f.Var(method{&s.proto, &s.syn}, "method", "scan by connect, syn (TCP; Linux, raw sockets) or udp: what ports mean without T: or U: before them")
 	f.StringArrayVar(&s.excludePorts, "exclude-ports", nil, "do not scan these `PORTS` on any host; may be repeated")
 	f.StringArrayVar(&s.files, "targets", nil, "read targets from `FILE`, - for standard input; may be repeated")
 	f.StringArrayVar(&s.exclude, "exclude", nil, "do not scan these `TARGETS`, with commas between; may be repeated")
+	f.StringArrayVar(&s.excludeFiles, "exclude-file", nil, "do not scan what `FILE` names: addresses, prefixes, ranges, names, # before a comment; may be repeated")
+	f.BoolVar(&s.noExclude, "no-exclude", false, "scan more than 65,536 public addresses without an --exclude-file")
 	f.BoolVar(&s.all, "all-addresses", false, "scan every address of a name, not the first only")
 	f.BoolVarP(&s.only4, "ipv4", "4", false, "IPv4 only")
 	f.BoolVarP(&s.only6, "ipv6", "6", false, "IPv6 only")
@@ -146,10 +177,14 @@ func (s *scanner) timingFlags(f *pflag.FlagSet) {
 	f.Float64Var(&s.recall, "recall", 0, "ask the silent again until `PERCENT` of what answers is found, in 95 scans of 100")
 	f.Var(seconds{&s.hostTimeout, time.Microsecond}, "host-timeout", "give a host up after so long, and keep what was found of it")
 	f.Var(seconds{&s.maxTime, time.Microsecond}, "max-time", "end the scan after so long, and keep what was found")
-	f.Float64Var(&s.rate, "rate", 0, "at most `N` probes a second (default: no limit, but for public addresses)")
+	f.Var(&s.rate, "rate", "at most so many probes a second, or max (default: no limit, but for public addresses and --method syn)")
+	f.Float64Var(&s.maxPerHost, "max-rate-per-host", 0, "at most `N` probes a second to any one host (default: no limit)")
 	f.IntVar(&s.concurrency, "concurrency", 0, "at most `N` connections at once (default: what this machine bears)")
 	f.Uint64Var(&s.seed, "seed", 0, "probe in the order that `N` fixes (default: drawn; with --shard 0)")
 	f.StringVar(&s.iface, "interface", "", "leave by the interface `NAME` only (Linux)")
+	f.Var(&s.engine, "engine", "with --method syn, send by raw sockets (raw), in the kernel (xdp), or as it is better (auto)")
+	f.Uint16Var(&s.sourcePort, "source-port", 0, "with --method syn, come from `PORT` (default: 16 that are free)")
+	f.BoolVar(&s.trace, "packet-trace", false, "with --method syn, print every packet that goes out, and those that answer")
 	f.StringArrayVar(&s.sources, "source", nil, "come from `ADDR`, one of this machine's; may be given once for each family")
 }
 
@@ -176,16 +211,16 @@ func (s *scanner) run(given func(flag string) bool) error {
 	if !given("seed") && s.shard.n == 0 { // shards have to be parts of one order: it is that of 0 then
 		s.seed = rand.Uint64()
 	}
-	var specs []target.Spec
+	var wanted request
 	if s.resumed == nil { // before signals are ours: reading what is typed ends by Ctrl-C as anywhere
 		var err error
-		if specs, err = s.specs(s.in); err != nil {
+		if wanted, err = s.read(s.in); err != nil {
 			return err
 		}
 	}
 	ctx, stop := endedBySignal(context.Background())
 	defer stop()
-	found, err := s.prepare(ctx, specs)
+	found, err := s.prepare(ctx, wanted)
 	if err != nil {
 		return signalOr(context.Cause(ctx), err)
 	}
@@ -195,12 +230,13 @@ func (s *scanner) run(given func(flag string) bool) error {
 	for _, text := range found.unscanned {
 		s.note("%s", text)
 	}
+	s.tellLeftOut(found.left)
 	switch {
 	case found.local.Len()+found.public.Len() > 0:
 	case len(found.unresolved) > 0:
 		return exitWith(exitFailed)
 	default:
-		return misuse(errors.New("nothing is left to scan: --exclude covers every target"))
+		return nothingLeft(found)
 	}
 	if s.verbose {
 		s.note("the order of probing is that of --seed %d", s.seed)
@@ -208,6 +244,7 @@ func (s *scanner) run(given func(flag string) bool) error {
 	if s.dryRun {
 		err = s.list(s.app.out, found)
 	} else {
+		s.tellSize(found)
 		err = s.sweep(ctx, found)
 	}
 	if err == nil && len(found.unresolved) > 0 {
@@ -217,15 +254,18 @@ func (s *scanner) run(given func(flag string) bool) error {
 }
 
 // prepare finds what to scan, or takes it from the journal of the scan that is resumed.
-func (s *scanner) prepare(ctx context.Context, specs []target.Spec) (*found, error) {
+func (s *scanner) prepare(ctx context.Context, wanted request) (*found, error) {
 	if s.resumed != nil {
 		return s.remember(), nil
 	}
 	waiting := time.AfterFunc(dialNotice, func() { s.note("still resolving names") })
 	defer waiting.Stop()
-	found, err := s.find(ctx, specs)
+	found, err := s.find(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
-	return found, s.checkFamilies(found)
+	if err := s.checkFamilies(found); err != nil {
+		return nil, err
+	}
+	return found, s.checkExtent(found)
 }

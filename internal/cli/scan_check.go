@@ -25,10 +25,6 @@ func (s *scanner) check(given func(flag string) bool) error {
 		return misuse(errors.New("--attempts must be at least 1"))
 	case s.concurrency < 0 || s.concurrency == 0 && given("concurrency"):
 		return misuse(errors.New("--concurrency must be at least 1"))
-	case given("rate") && !(s.rate > 0):
-		return misuse(errors.New("--rate must be more than 0"), "leave it out for no limit")
-	case s.rate > 1e9:
-		return misuse(errors.New("--rate must be at most 1,000,000,000"), "leave it out for no limit")
 	case given("recall") && !(s.recall > 0 && s.recall < 100):
 		return misuse(fmt.Errorf("--recall %v: it must lie between 0 and 100, without either", s.recall), "99.9 is much to ask; 100 would take for ever")
 	case s.dryRun && s.alive:
@@ -39,6 +35,9 @@ func (s *scanner) check(given func(flag string) bool) error {
 		return misuse(errors.New("--journal names no file"))
 	case given("banner-wait") && !s.banner:
 		return misuse(errors.New("--banner-wait needs --banner"))
+	}
+	if err := errors.Join(s.checkManners(given), s.checkSYN(given)); err != nil {
+		return err
 	}
 	if given("recall") && !given("attempts") {
 		s.attempts = mostAttempts

@@ -65,7 +65,7 @@ func (s *scanner) list(w io.Writer, found *found) error {
 		if space.Len() == 0 {
 			continue
 		}
-		plan := scan.NewPlan(space, s.seed)
+		plan := s.order(space)
 		for part, place := s.shard.of(&plan), uint64(0); place < part.Hi-part.Lo; place++ {
 			t := plan.At(part.Lo + place)
 			if _, err := fmt.Fprintf(out, "%v/%v\n", t.AddrPort, t.Proto); err != nil {

@@ -19,6 +19,16 @@ type planned struct {
 // stagesOf returns what a command line comes to, up to the first packet.
 func stagesOf(t *testing.T, args ...string) (all []planned) {
 	t.Helper()
+	s, found := foundBy(t, args...)
+	for _, z := range s.zones(found, s.newProgress()) {
+		all = append(all, planned{z, s.plan(z, z.space)})
+	}
+	return all
+}
+
+// foundBy returns what a command line names.
+func foundBy(t *testing.T, args ...string) (*scanner, *found) {
+	t.Helper()
 	s := &scanner{app: &app{quiet: true}, timeout: time.Second}
 	cmd := s.command()
 	if err := cmd.ParseFlags(args); err != nil {
@@ -28,18 +38,15 @@ func stagesOf(t *testing.T, args ...string) (all []planned) {
 	if err := s.check(cmd.Flags().Changed); err != nil {
 		t.Fatal(err)
 	}
-	specs, err := s.specs(nil)
+	request, err := s.read(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := s.find(t.Context(), specs)
+	found, err := s.find(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, z := range s.zones(found, s.newProgress()) {
-		all = append(all, planned{z, s.plan(z, z.space)})
-	}
-	return all
+	return s, found
 }
 
 // Each flag gets to where it has its effect.

@@ -48,40 +48,65 @@ type zone struct {
 	probers scan.Mux
 }
 
+// A pacing is how fast a zone is asked: probes a second and connections at once to one host. 0: no limit.
+type pacing struct {
+	rate    float64
+	perHost int
+}
+
+// pacing returns how fast addresses nearby are asked, or public ones, and says which limits are nobody's wish.
+func (s *scanner) pacing(public bool) (p pacing, limits []string) {
+	p.rate = float64(s.rate)
+	switch {
+	case s.rate == mostRate:
+		p.rate = 0
+	case s.rate == 0 && public:
+		p.rate = publicRate
+		limits = append(limits, "1,000 probes a second (--rate)")
+	case s.rate == 0 && s.syn:
+		p.rate = synRate
+		limits = append(limits, "100,000 probes a second (--rate)")
+	}
+	if public && s.concurrency == 0 && !s.syn {
+		p.perHost = publicPerHost
+		limits = append(limits, "100 connections at once to each host (--concurrency)")
+	}
+	return p, limits
+}
+
 // zones parts what was found: the addresses nearby first.
 func (s *scanner) zones(found *found, line *progress) []*zone {
 	var zones []*zone
-	if found.local.Len() > 0 {
-		zones = append(zones, s.zone("nearby", found.local, s.rate, 0, line))
+	add := func(name, who string, public bool, space target.Space) {
+		if space.Len() == 0 {
+			return
+		}
+		p, limits := s.pacing(public)
+		if len(limits) > 0 {
+			s.note("%s get at most %s", who, strings.Join(limits, " and "))
+		}
+		zones = append(zones, s.zone(name, space, p, line))
 	}
-	if found.public.Len() == 0 {
-		return zones
-	}
-	rate, perHost := s.rate, 0
-	var limits []string
-	if rate == 0 {
-		rate = publicRate
-		limits = append(limits, "1,000 probes a second (--rate)")
-	}
-	if s.concurrency == 0 {
-		perHost = publicPerHost
-		limits = append(limits, "100 connections at once to each host (--concurrency)")
-	}
-	if len(limits) > 0 {
-		s.note("public addresses get at most %s", strings.Join(limits, " and "))
-	}
-	return append(zones, s.zone("public", found.public, rate, perHost, line))
+	add("nearby", "addresses nearby", false, found.local)
+	add("public", "public addresses", true, found.public)
+	return zones
 }
 
-func (s *scanner) zone(name string, space target.Space, rate float64, perHost int, line *progress) *zone {
-	z := &zone{name: name, space: space, perHost: perHost, repeats: 1, spans: largestSpan}
-	if space.Has(probe.TCP) { // the kernel sends a SYN again each second by itself: those count as attempts, and for the rate
-		z.repeats = uint8(min(255, (s.timeout+time.Second-1)/time.Second))
+func (s *scanner) zone(name string, space target.Space, p pacing, line *progress) *zone {
+	z := &zone{name: name, space: space, perHost: p.perHost, spans: largestSpan}
+	rate := p.rate
+	if z.repeats = s.repeats(space); z.repeats > 1 {
 		rate /= float64(z.repeats)
 	}
-	if rate > 0 {
+	if s.syn {
+		z.spans = largestSYNSpan
+	}
+	switch {
+	case rate > 0:
 		z.rate = pace.NewRate(rate)
 		z.spans = max(smallestSpan, min(z.spans, uint64(rate*spanTime.Seconds())))
+	case s.syn: // it is lowered when it has to be
+		z.rate = pace.NewRate(mostRate)
 	}
 	short := func(err error) {
 		s.shortage.Do(func() {
@@ -90,23 +115,44 @@ func (s *scanner) zone(name string, space target.Space, rate float64, perHost in
 		})
 	}
 	z.probers = scan.Mux{
-		probe.TCP: &connect.Prober{Timeout: s.timeout, Concurrency: s.concurrency, PerHost: perHost,
+		probe.TCP: &connect.Prober{Timeout: s.timeout, Concurrency: s.concurrency, PerHost: p.perHost,
 			Source4: s.source4, Source6: s.source6, Interface: s.iface, Rate: z.rate, OnShortage: short},
 		probe.UDP:  &udp.Prober{Timeout: s.timeout, Source4: s.source4, Source6: s.source6, Interface: s.iface, Rate: z.rate, OnShortage: short},
 		probe.Echo: &ping.Prober{Timeout: s.timeout, Source4: s.source4, Source6: s.source6, Interface: s.iface},
+	}
+	if s.open != nil {
+		z.probers[probe.TCP] = s.open.prober(z.rate, rate)
 	}
 	return z
 }
 
 // plan is how a zone asks for some targets: as all its stages do, at one rate for all.
 func (s *scanner) plan(z *zone, space target.Space) scan.Plan {
-	plan := scan.NewPlan(space, s.seed)
+	plan := s.order(space)
 	plan.Rate, plan.Timeout, plan.HostTimeout, plan.Recall = z.rate, s.timeout, s.hostTimeout, s.recall/100
 	plan.Attempts = s.attempts
 	if s.attempts > 1 {
 		plan.Attempts = max(2, s.attempts/z.repeats)
 	}
 	return plan
+}
+
+// order is the plan that says in which order targets are asked, and no more.
+func (s *scanner) order(space target.Space) scan.Plan {
+	plan := scan.NewPlan(space, s.seed)
+	if s.maxPerHost > 0 {
+		return plan.Spread(s.maxPerHost / float64(s.repeats(space)))
+	}
+	return plan
+}
+
+// repeats is how many SYNs the kernel sends for one connection: it sends one again each second by itself. They count as attempts, and for the
+// rates.
+func (s *scanner) repeats(space target.Space) uint8 {
+	if !space.Has(probe.TCP) || s.syn {
+		return 1
+	}
+	return uint8(min(255, (s.timeout+time.Second-1)/time.Second))
 }
 
 // prober is who asks for some targets: those whose protocol is among them.
@@ -123,6 +169,10 @@ func (z *zone) prober(space target.Space) scan.Prober {
 // sweep carries out what was found and reports.
 func (s *scanner) sweep(ctx context.Context, found *found) error {
 	s.started = time.Now()
+	if err := s.openSYN(ctx, found); err != nil {
+		return err
+	}
+	defer s.open.close()
 	w := &sweep{scanner: s, found: found, meter: &scan.Meter{}, high: scan.DrawHighPorts(s.seed), total: scan.Summary{Complete: true}}
 	w.line = s.newProgress()
 	stdout := interruptible(s.app.out)
@@ -164,6 +214,7 @@ func (s *scanner) sweep(ctx context.Context, found *found) error {
 		err = cause
 	}
 	w.line.close()
+	s.tellStrangers()
 	if s.resumed == nil { // else the time of the earlier runs is in the spans'
 		w.total.Elapsed = time.Since(start)
 	}
@@ -320,6 +371,8 @@ func (w *sweep) finish(err error) error {
 		return exitWith(128 + int(sig))
 	case err != nil:
 		return journalError(err, w.journal.Path())
+	case errors.Is(total.LocalErr, scan.ErrLost) && total.Undecided > 0 && !outOfTime:
+		return failure(fmt.Errorf("%s have no verdict: %w", quantity(total.Undecided, "port"), total.LocalErr), "scan again with a lower --rate")
 	case total.LocalErr != nil && total.Undecided > 0 && !outOfTime:
 		return failure(fmt.Errorf("%s could not be asked: %w", quantity(total.Undecided, "port"), total.LocalErr),
 			"this says nothing of the target: look at this machine's routes, addresses and firewall ('ip route get ADDRESS')")

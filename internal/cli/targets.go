@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"sonde/internal/probe"
 	"sonde/internal/service"
 	"sonde/internal/sock"
@@ -33,6 +31,7 @@ type selection struct {
 	hosts        []string // positional, and --host
 	files        []string // --targets
 	exclude      []string
+	excludeFiles []string
 	ports        []string // none: the hundred commonest
 	excludePorts []string
 	proto        probe.Proto // of ports that name none
@@ -40,8 +39,11 @@ type selection struct {
 	family
 }
 
-// Addresses asked for at once: resolvers refuse who asks too fast.
-const lookUpsAtOnce = 16
+// A request is what is named in a selection, read but not resolved.
+type request struct {
+	targets    []target.Spec
+	exclusions []exclusion
+}
 
 // found is what a selection came to.
 type found struct {
@@ -49,11 +51,12 @@ type found struct {
 	names         map[netip.Addr]string
 	unresolved    []error // one for each name without an address
 	unscanned     []string
+	left          []target.LeftOut
 }
 
-// find resolves what specs read. What is wrong with a selection is misuse; a name that cannot be
+// find resolves what read has read. What is wrong with a selection is misuse; a name that cannot be
 // resolved is not: the others go on.
-func (s *selection) find(ctx context.Context, specs []target.Spec) (*found, error) {
+func (s *selection) find(ctx context.Context, r request) (*found, error) {
 	ports, err := s.defaultPorts()
 	if err != nil {
 		return nil, err
@@ -63,12 +66,12 @@ func (s *selection) find(ctx context.Context, specs []target.Spec) (*found, erro
 		return nil, err
 	}
 	f := &found{names: map[netip.Addr]string{}}
-	answers, err := s.lookUpAll(ctx, specs)
+	answers, err := s.lookUpAll(ctx, r.targets)
 	if err != nil {
 		return nil, err
 	}
-	resolved := s.place(specs, answers, f)
-	excluded, err := s.excluded(ctx)
+	resolved := s.place(r.targets, answers, f)
+	excluded, err := resolveExclusions(ctx, r.exclusions)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +85,15 @@ func (s *selection) find(ctx context.Context, specs []target.Spec) (*found, erro
 		}
 	}
 	return f, f.build(resolved, excluded)
+}
+
+// read reads all that was named: targets as arguments, with --host and in files, and what is to be left out.
+func (s *selection) read(in io.Reader) (r request, err error) {
+	if r.targets, err = s.specs(in); err != nil {
+		return r, err
+	}
+	r.exclusions, err = s.exclusions()
+	return r, err
 }
 
 // specs reads all targets that were named: as arguments, with --host, in files.
@@ -130,8 +142,7 @@ func (s *selection) checkAddress(spec target.Spec) error {
 	return nil
 }
 
-// readTargets reads a file of targets: any number a line, # to the end of the line is a
-// comment. - is standard input.
+// readTargets reads a file of targets. - is standard input.
 func readTargets(name string, proto probe.Proto, in io.Reader) ([]target.Spec, error) {
 	if name != "-" {
 		f, err := os.Open(name)
@@ -142,27 +153,42 @@ func readTargets(name string, proto probe.Proto, in io.Reader) ([]target.Spec, e
 		in = f
 	}
 	var specs []target.Spec
-	lines := bufio.NewScanner(in)
-	n := 1
-	for ; lines.Scan(); n++ {
-		text, _, _ := strings.Cut(lines.Text(), "#")
-		for word := range strings.FieldsSeq(text) {
-			spec, err := target.ParseTarget(word, proto, services{})
-			if err != nil {
-				return nil, badTarget(word, fmt.Errorf("%s:%d: %w", name, n, err))
-			}
-			specs = append(specs, spec)
+	err := eachWord(name, in, func(word, place string) error {
+		spec, err := target.ParseTarget(word, proto, services{})
+		if err != nil {
+			return badTarget(word, fmt.Errorf("%s: %w", place, err))
 		}
-	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return nil, misuse(fmt.Errorf("%s:%d: the line is longer than %d bytes", name, n, bufio.MaxScanTokenSize), "write one target a line")
-	} else if err != nil {
-		return nil, misuse(fmt.Errorf("cannot read the targets: %s: %w", name, err))
+		specs = append(specs, spec)
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	if len(specs) == 0 {
 		return nil, misuse(fmt.Errorf("there is no target in %s", name), "write one a line: a name, an address, a prefix or a range, with its own ports if it has any")
 	}
 	return specs, nil
+}
+
+// eachWord gives do the words of a file, and where each stands: hosts.txt:3. There may be any number a line; # to the end of the
+// line is a comment.
+func eachWord(name string, in io.Reader, do func(word, place string) error) error {
+	lines := bufio.NewScanner(in)
+	n := 1
+	for ; lines.Scan(); n++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		for word := range strings.FieldsSeq(text) {
+			if err := do(word, fmt.Sprintf("%s:%d", name, n)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return misuse(fmt.Errorf("%s:%d: the line is longer than %d bytes", name, n, bufio.MaxScanTokenSize), "write one a line")
+	} else if err != nil {
+		return misuse(fmt.Errorf("cannot read %s: %w", name, err))
+	}
+	return nil
 }
 
 func badTarget(text string, err error) error {
@@ -229,36 +255,6 @@ func parseAllPorts(lists []string, proto probe.Proto) (all target.Ports, err err
 	return all, nil
 }
 
-// An answer is what came of looking a name up.
-type answer struct {
-	addrs []netip.Addr
-	err   error
-	told  bool // in found
-}
-
-// lookUpAll looks every name up once, several at a time.
-func (s *selection) lookUpAll(ctx context.Context, specs []target.Spec) (map[string]*answer, error) {
-	answers := map[string]*answer{}
-	var g errgroup.Group
-	g.SetLimit(lookUpsAtOnce)
-	for _, spec := range specs {
-		if spec.Name == "" || answers[spec.Name] != nil {
-			continue
-		}
-		a := &answer{}
-		answers[spec.Name] = a
-		g.Go(func() error {
-			a.addrs, a.err = s.lookUp(ctx, spec.Name)
-			return nil
-		})
-	}
-	_ = g.Wait() // each answer has its own error
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return answers, nil
-}
-
 // place puts addresses in the place of names: the first of each, or all. It notes in f what the
 // names are, which have no address, and what is left out.
 func (s *selection) place(specs []target.Spec, answers map[string]*answer, f *found) (placed []target.Spec) {
@@ -302,36 +298,6 @@ func joinAddrs(addrs []netip.Addr) string {
 	return strings.Join(words, ", ")
 }
 
-// excluded returns what must not be scanned. A name here that cannot be resolved is an error: to go on
-// would probe what the user wanted left alone. All its addresses are left out.
-func (s *selection) excluded(ctx context.Context) ([]target.Spec, error) {
-	var specs []target.Spec
-	for _, list := range s.exclude {
-		for text := range strings.SplitSeq(list, ",") {
-			spec, err := target.ParseTarget(strings.TrimSpace(text), s.proto, services{})
-			if err != nil {
-				return nil, badTarget(text, fmt.Errorf("--exclude: %w", err))
-			}
-			if spec.Ports.Len() > 0 {
-				return nil, misuse(fmt.Errorf("--exclude %s: whole hosts are left out, not single ports", text), "--exclude-ports leaves ports out, of every host")
-			}
-			if spec.Name == "" {
-				specs = append(specs, spec)
-				continue
-			}
-			addrs, err := family{}.lookUp(ctx, spec.Name)
-			if err != nil {
-				return nil, failure(fmt.Errorf("--exclude: %w", err), "nothing was scanned: what is to be left out is not known")
-			}
-			for _, addr := range addrs {
-				spec.First, spec.Last = addr, addr
-				specs = append(specs, spec)
-			}
-		}
-	}
-	return specs, nil
-}
-
 // build makes the two spaces: what is public gets other limits than what is not.
 func (f *found) build(specs, excluded []target.Spec) error {
 	var b target.Builder
@@ -343,7 +309,7 @@ func (f *found) build(specs, excluded []target.Spec) error {
 	}
 	for _, addr := range sock.Broadcasts() {
 		for _, s := range specs {
-			if s.First != s.Last && s.First.Compare(addr) <= 0 && addr.Compare(s.Last) <= 0 { // in a range nobody meant it
+			if s.First != s.Last && s.Means(addr) { // in a range nobody meant it
 				b.Exclude(addr, addr)
 				f.unscanned = append(f.unscanned, fmt.Sprintf("%v is the broadcast address of a network here, and is left out", addr))
 				break
@@ -351,7 +317,7 @@ func (f *found) build(specs, excluded []target.Spec) error {
 		}
 	}
 	var err error
-	if f.local, f.public, err = b.Split(); errors.Is(err, target.ErrTooMany) {
+	if f.local, f.public, f.left, err = b.Split(); errors.Is(err, target.ErrTooMany) {
 		return misuse(err, "scan a smaller prefix: an IPv6 /64 alone has 2^64 addresses")
 	}
 	return err

@@ -228,7 +228,11 @@ func noNeighbor() func(netip.Addr) bool {
 func (w *sweep) described(s *scan.Summary) iter.Seq[scan.Host] {
 	return func(yield func(scan.Host) bool) {
 		names := w.names.known()
-		for h := range s.EachHost() {
+		hosts := s.EachHost()
+		if w.openOnly { // nothing is shown of the others
+			hosts = s.EachHeard()
+		}
+		for h := range hosts {
 			h.PTR = names[h.Addr]
 			if !yield(h) {
 				return

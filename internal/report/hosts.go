@@ -54,7 +54,7 @@ func (l *hostList) String() string {
 	var s string
 	for i, r := range l.ranges {
 		if i == foldOver {
-			return s + fmt.Sprintf(" and %s more", plural(uint64(len(l.ranges)-i), "range"))
+			return s + fmt.Sprintf(" and %s more", Plural(uint64(len(l.ranges)-i), "range"))
 		}
 		if i > 0 {
 			s += ", "

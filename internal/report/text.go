@@ -203,7 +203,7 @@ func (t *Text) Close(s scan.Summary) error {
 	case s.Undecided == 0:
 		fmt.Fprintln(t.w, "INCOMPLETE: not all that was to be asked or read was")
 	default:
-		fmt.Fprintf(t.w, "INCOMPLETE: %s of %s without a verdict\n", commas(s.Undecided), plural(s.Targets, "target"))
+		fmt.Fprintf(t.w, "INCOMPLETE: %s of %s without a verdict\n", commas(s.Undecided), Plural(s.Targets, "target"))
 	}
 	fmt.Fprintln(t.w, totals(s))
 	for _, sentence := range caveats(s) {
@@ -213,7 +213,7 @@ func (t *Text) Close(s scan.Summary) error {
 }
 
 func (t *Text) quietHosts(reason probe.Reason, l *hostList) {
-	s := plural(l.n, "host") + " gave no answer on any port"
+	s := Plural(l.n, "host") + " gave no answer on any port"
 	if reason != probe.NoResponse {
 		s += fmt.Sprintf(" (%s)", reason.Words())
 	}

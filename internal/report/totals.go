@@ -8,7 +8,7 @@ import (
 
 // totals is what a scan came to, in one line.
 func totals(s scan.Summary) string {
-	line := fmt.Sprintf("%s, %s: %s open, %s closed, %s filtered", plural(s.Hosts, "host"), plural(s.Targets, "port"),
+	line := fmt.Sprintf("%s, %s: %s open, %s closed, %s filtered", Plural(s.Hosts, "host"), Plural(s.Targets, "port"),
 		commas(s.Open), commas(s.Closed), commas(s.Filtered))
 	if s.OpenFiltered > 0 {
 		line += fmt.Sprintf(", %s open|filtered", commas(s.OpenFiltered))
@@ -16,7 +16,7 @@ func totals(s scan.Summary) string {
 	if s.Unanswered > 0 {
 		line += fmt.Sprintf(" (%s silent)", commas(s.Unanswered))
 	}
-	return line + fmt.Sprintf("; %s in %s", plural(s.Probes, "probe"), elapsed(s.Elapsed))
+	return line + fmt.Sprintf("; %s in %s", Plural(s.Probes, "probe"), elapsed(s.Elapsed))
 }
 
 // caveats says, a sentence each, what a reader of the totals has to know besides.

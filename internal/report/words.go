@@ -10,8 +10,8 @@ import (
 	"sonde/internal/safetext"
 )
 
-// plural counts things, whose name takes an s.
-func plural(n uint64, word string) string {
+// Plural counts things whose name takes an s: 1 port, 1,000 ports.
+func Plural(n uint64, word string) string {
 	if n == 1 {
 		return "1 " + word
 	}
@@ -72,7 +72,7 @@ func firstLine(reply []byte) string {
 		return ""
 	}
 	if !isText(reply) {
-		return fmt.Sprintf("(%s)", plural(uint64(len(reply)), "byte"))
+		return fmt.Sprintf("(%s)", Plural(uint64(len(reply)), "byte"))
 	}
 	line, rest := reply, false
 	if end := bytes.IndexAny(reply, "\r\n"); end >= 0 {

@@ -28,13 +28,15 @@ type Builder struct {
 type edge struct {
 	addr  netip.Addr
 	end   bool
-	ports int // number of the port set, or one of the marks
+	wide  bool // of a range that is wider than a special-purpose block
+	ports int  // number of the port set, or one of the marks
 }
 
 // The marks that a range may carry in place of a port set.
 const (
-	excluded = -1 // it is left out
-	apart    = -2 // it is kept apart
+	excluded = -1 // it is not scanned
+	apart    = -2 // it is a special-purpose block
+	joined   = -3 // it is a public network inside such a block
 )
 
 // Add puts ports of the addresses from first to last, both included, into the space.
@@ -42,15 +44,15 @@ const (
 // only a single address may have a zone.
 func (b *Builder) Add(first, last netip.Addr, ports Ports) {
 	if ports.Len() > 0 {
-		b.put(first, last, b.number(ports))
+		b.put(first, last, b.number(ports), isWide(first, last))
 	}
 }
 
 // Exclude keeps the addresses from first to last out, whenever and however they are added.
-func (b *Builder) Exclude(first, last netip.Addr) { b.put(first, last, excluded) }
+func (b *Builder) Exclude(first, last netip.Addr) { b.put(first, last, excluded, false) }
 
-func (b *Builder) put(first, last netip.Addr, ports int) {
-	b.edges = append(b.edges, edge{first.Unmap(), false, ports}, edge{last.Unmap(), true, ports})
+func (b *Builder) put(first, last netip.Addr, ports int, wide bool) {
+	b.edges = append(b.edges, edge{first.Unmap(), false, wide, ports}, edge{last.Unmap(), true, wide, ports})
 }
 
 func (b *Builder) number(p Ports) int {
@@ -68,59 +70,98 @@ func (b *Builder) number(p Ports) int {
 
 // Space returns the space of all that was added and not excluded, or ErrTooMany.
 func (b *Builder) Space() (Space, error) {
-	_, space, err := b.split(nil)
-	return space, err
+	p := b.sweep(slices.Clone(b.edges))
+	return assemble(slices.Concat(p.public, p.special), b.sets) // without blocks only what has a zone is special, and comes last
 }
 
-// Split is Space in two parts: the addresses of special-purpose blocks (loopback, private,
-// link-local, documentation, benchmarking, multicast and their like), and the public ones.
-func (b *Builder) Split() (special, public Space, err error) {
-	return b.split(specialPurpose[:])
-}
-
-// split parts what lies in the given prefixes from the rest.
-//
-// It sweeps over the edges in ascending order and keeps the port sets that hold
-// between one edge and the next: n ranges, however they overlap, cost n log n.
-func (b *Builder) split(prefixes []string) (inside, outside Space, err error) {
-	edges := slices.Clone(b.edges)
-	for _, text := range prefixes {
-		r := netipx.RangeOfPrefix(netip.MustParsePrefix(text))
-		edges = append(edges, edge{r.From(), false, apart}, edge{r.To(), true, apart})
+// Split is Space in two parts: the addresses of special-purpose blocks (loopback, private, link-local, documentation,
+// benchmarking, multicast and their like), and the public ones. A range that was added and is wider than such a block does not
+// count in it: what it alone would have there is left out of both.
+func (b *Builder) Split() (special, public Space, left []LeftOut, err error) {
+	p := b.sweep(slices.Concat(b.edges, blockEdges()))
+	if public, err = assemble(p.public, b.sets); err == nil {
+		special, err = assemble(p.special, b.sets)
 	}
-	slices.SortFunc(edges, compareEdges)
-	var (
-		pieces  [2][]span       // outside, inside; with the number of a port set for a group
-		holding = map[int]int{} // port set: how many ranges have it here
-		marks   = map[int]int{} // excluded, apart: the same
-	)
-	for k, e := range edges {
-		if k > 0 && len(holding) > 0 && marks[excluded] == 0 {
-			if first, last, ok := between(edges[k-1], e); ok && !b.excludesZoned(first) {
-				side := min(1, marks[apart])
-				if first.Zone() != "" && prefixes != nil {
-					side = 1 // a zone is for what is no farther than a link (RFC 4007)
-				}
-				pieces[side] = append(pieces[side], span{first: first, last: last, group: b.union(holding)})
-			}
-		}
-		counts := holding
-		if e.ports < 0 {
-			counts = marks
-		}
-		if !e.end {
-			counts[e.ports]++
-		} else if counts[e.ports]--; counts[e.ports] == 0 {
-			delete(counts, e.ports)
-		}
-	}
-	if outside, err = assemble(pieces[0], b.sets); err == nil {
-		inside, err = assemble(pieces[1], b.sets)
-	}
-	if _, carry := bits.Add64(inside.n, outside.n, 0); carry != 0 {
+	if _, carry := bits.Add64(special.n, public.n, 0); carry != 0 {
 		err = ErrTooMany
 	}
-	return inside, outside, err
+	return special, public, p.left, err
+}
+
+func blockEdges() (edges []edge) {
+	for _, b := range blocks {
+		r, mark := netipx.RangeOfPrefix(b.Prefix), apart
+		if b.reachable {
+			mark = joined
+		}
+		edges = append(edges, edge{r.From(), false, false, mark}, edge{r.To(), true, false, mark})
+	}
+	return edges
+}
+
+// pieces are what a sweep comes by. The group of a span is the number of a port set.
+type pieces struct {
+	public, special []span
+	left            []LeftOut
+}
+
+// here is what holds at the place that a sweep has come to: how many ranges have each port set, or mark.
+type here struct{ narrow, wide, marks map[int]int }
+
+// step goes on over an edge.
+func (h *here) step(e edge) {
+	counts := h.narrow
+	switch {
+	case e.ports < 0:
+		counts = h.marks
+	case e.wide:
+		counts = h.wide
+	}
+	if !e.end {
+		counts[e.ports]++
+	} else if counts[e.ports]--; counts[e.ports] == 0 {
+		delete(counts, e.ports)
+	}
+}
+
+func (h *here) scanned() bool {
+	return len(h.narrow)+len(h.wide) > 0 && h.marks[excluded] == 0
+}
+
+func (h *here) special() bool { return h.marks[apart] > 0 && h.marks[joined] == 0 }
+
+// sweep goes over the edges in ascending order and keeps the port sets that hold between one
+// edge and the next: n ranges, however they overlap, cost n log n.
+func (b *Builder) sweep(edges []edge) (p pieces) {
+	slices.SortFunc(edges, compareEdges)
+	at := here{map[int]int{}, map[int]int{}, map[int]int{}}
+	for k, e := range edges {
+		if k > 0 && at.scanned() {
+			if first, last, ok := between(edges[k-1], e); ok && !b.excludesZoned(first) {
+				b.keep(&p, first, last, &at)
+			}
+		}
+		at.step(e)
+	}
+	return p
+}
+
+// keep puts the addresses between two edges where they belong.
+func (b *Builder) keep(p *pieces, first, last netip.Addr, at *here) {
+	s := span{first: first, last: last}
+	switch {
+	case first.Zone() != "": // it is for what is no farther than a link (RFC 4007)
+		s.group = b.union(at.narrow)
+		p.special = append(p.special, s)
+	case !at.special():
+		s.group = b.union(at.narrow, at.wide)
+		p.public = append(p.public, s)
+	case len(at.narrow) > 0:
+		s.group = b.union(at.narrow)
+		p.special = append(p.special, s)
+	default:
+		p.left = leaveOut(p.left, first, last)
+	}
 }
 
 // excludesZoned reports whether an address with a zone is excluded by its number: an exclusion
@@ -140,8 +181,13 @@ func (b *Builder) excludesZoned(a netip.Addr) bool {
 
 // union returns the number of the set of all ports that the held sets have. The few
 // combinations there are come again and again, so each is made once.
-func (b *Builder) union(holding map[int]int) int {
-	ids := slices.Sorted(maps.Keys(holding))
+func (b *Builder) union(holding ...map[int]int) int {
+	var ids []int
+	for _, h := range holding {
+		ids = slices.AppendSeq(ids, maps.Keys(h))
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
 	if len(ids) == 1 {
 		return ids[0]
 	}

@@ -79,7 +79,7 @@ func (s *Space) UnmarshalJSON(text []byte) error {
 			if err != nil {
 				return err
 			}
-			b.put(first, last, number)
+			b.put(first, last, number, false)
 		}
 	}
 	space, err := b.Space()

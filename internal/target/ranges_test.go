@@ -37,7 +37,7 @@ func TestRangesRebuildTheSpace(t *testing.T) {
 				b.Add(n.first, n.last, ports)
 			}
 		}
-		special, public, err := b.Split()
+		special, public, _, err := b.Split()
 		if err != nil {
 			t.Fatal(err)
 		}
