@@ -60,7 +60,8 @@ type outcome struct {
 	out   string // standard output
 	took  time.Duration
 	rss   int64 // the most memory that was resident, in bytes
-	ended bool  // by itself, and not by the limit
+	cpu   time.Duration
+	ended bool // by itself, and not by the limit
 }
 
 // run runs a program, to its end or until the limit, if that is not 0.
@@ -81,7 +82,7 @@ func run(b *testing.B, limit time.Duration, name string, args ...string) outcome
 	if err != nil && o.ended {
 		b.Fatalf("%s %v: %v: %s%s", name, args, err, o.out, errs.Bytes())
 	}
-	o.rss = resident(cmd.ProcessState)
+	o.rss, o.cpu = resident(cmd.ProcessState), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
 	return o
 }
 
