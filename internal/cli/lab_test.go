@@ -17,6 +17,7 @@ import (
 //	$BOX     accepts on every port; behind 22 a service speaks
 //	$ONE     accepts on every port, with one service behind all of them
 //	$PLAIN   listens on 80 and has 10.78.0.0/24, by a link that takes no redirected frames
+//	$ASIDE   is by such a link, too, and nothing is ever sent to it
 //	$LIMITED refuses all but port 22 as administratively prohibited, as often as Linux does
 //
 // 10.77.0.0/16 is a host whose link answers by itself (lab.Answerer).
@@ -43,6 +44,7 @@ func TestScriptsInLab(t *testing.T) {
 		Rules:  []lab.Rule{{Ports: lab.Port(22), Do: lab.Accept}, {Do: lab.AdminProhibited}},
 	})
 	plain := net.Host(t, lab.Config{Listen: []lab.Listener{{Ports: lab.Port(80)}}, Local: []netip.Prefix{netip.MustParsePrefix("10.78.0.0/24")}})
+	aside := net.Host(t, lab.Config{})
 	net.Host(t, lab.Config{Wire: lab.Answerer, Local: []netip.Prefix{netip.MustParsePrefix("10.77.0.0/16")}})
 	runScripts(t, "testdata/lab", func(env *testscript.Env) error {
 		env.Setenv("HOST", host.IPv4.String())
@@ -51,6 +53,7 @@ func TestScriptsInLab(t *testing.T) {
 		env.Setenv("ONE", one.IPv4.String())
 		env.Setenv("LIMITED", limited.IPv4.String())
 		env.Setenv("PLAIN", plain.IPv4.String())
+		env.Setenv("ASIDE", aside.IPv4.String())
 		env.Setenv("PUBLIC", public.Addr().Next().String())
 		return nil
 	})

@@ -263,6 +263,11 @@ func (s *scanner) tellStrangers() {
 	if n := s.open.codec.Strangers(); n > 0 {
 		s.note("%s came that answer no probe of this scan, and count as nothing", quantity(n, "packet"))
 	}
+	if s.open.xdp != nil {
+		if n := s.open.xdp.State().Overflows; n > 0 {
+			s.note("%s found the kernel's ring full, and went up the stack instead", quantity(n, "answer"))
+		}
+	}
 }
 
 func (h *halfOpen) closeXDP() {

@@ -73,7 +73,8 @@ func (w *XDP) Prepare(ctx context.Context, to netip.Addr) (iface string, err err
 		return "", fmt.Errorf("%s is no Ethernet: %w", hop.Name, errors.ErrUnsupported)
 	}
 	if !hop.Gateway.IsValid() { // the neighbours are met as they come
-		return hop.Name, named(hop, w.engine.Attach(hop.Interface, hop.Link))
+		err := w.engine.Attach(hop.Interface, hop.Link)
+		return w.name(hop), named(hop, err)
 	}
 	link, err := w.table.Resolve(ctx, hop, to)
 	if err != nil {
@@ -83,7 +84,15 @@ func (w *XDP) Prepare(ctx context.Context, to netip.Addr) (iface string, err err
 	if err == nil {
 		w.ways[wayTo(hop, to)] = e
 	}
-	return hop.Name, named(hop, err)
+	return w.name(hop), named(hop, err)
+}
+
+// name names the interface of a hop, and says if its driver has no XDP of its own.
+func (w *XDP) name(hop *route.Hop) string {
+	if w.engine.Native(hop.Interface) {
+		return hop.Name
+	}
+	return hop.Name + " (behind the driver, which is slower)"
 }
 
 func named(hop *route.Hop, err error) error {
