@@ -63,8 +63,6 @@ func sliceOf(targets int) slice {
 	return s
 }
 
-func (s slice) targets() int { return s.addrs * s.ports }
-
 // net is the slice's addresses as a prefix. Their number is a power of two.
 func (s slice) net() string {
 	bits := 32

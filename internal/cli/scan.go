@@ -113,7 +113,7 @@ shards of one host add up.
 
 A SYN (--method syn) looks like a Linux client's and carries a keyed cookie; an answer without it is dropped, and
 counted (-v). A port is open (SYN-ACK), closed (reset) or filtered (ICMP, or silence); a bare SYN in answer is
-open by split-handshake-syn, which is weak. The time of a reset cannot be told. --engine raw sends by raw
+open by split-handshake-syn, which is weak. The time of a reset cannot be told. Each pass waits the whole --timeout for its last answer. --engine raw sends by raw
 sockets, by any interface. --engine xdp sends and hears in the kernel (Linux 5.18, CAP_BPF, CAP_NET_ADMIN and
 CAP_PERFMON beside CAP_NET_RAW), by Ethernet; nothing of it stays when the scan ends, however it ends. No
 firewall of this machine sees what it sends. --engine auto takes it for 100,000 ports or more at 20,000

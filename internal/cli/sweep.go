@@ -17,6 +17,7 @@ import (
 	"sonde/internal/probe/ping"
 	"sonde/internal/probe/udp"
 	"sonde/internal/report"
+	"sonde/internal/route"
 	"sonde/internal/scan"
 	"sonde/internal/sock"
 	"sonde/internal/target"
@@ -225,6 +226,9 @@ func (s *scanner) options(found *found) report.Options {
 	tty := term.IsTerminal(int(s.app.out.Fd()))
 	about := report.Scan{Args: s.args, Version: version(), Start: s.started, Seed: s.seed, Shard: s.shard.String(),
 		Ports: found.local.AllPorts().Union(found.public.AllPorts()), Hosts: found.local.Hosts() + found.public.Hosts()}
+	if s.syn {
+		about.Method = probe.SYN
+	}
 	if s.resumed != nil {
 		h := s.resumed.Header()
 		about.Args, about.Version, about.Start = h.Args, h.Version, h.Start
@@ -369,6 +373,10 @@ func (w *sweep) finish(err error) error {
 		w.note("%v: this is what was found until then%s", sig, w.out.leftPartial())
 		w.tellHowToGoOn()
 		return exitWith(128 + int(sig))
+	case errors.Is(err, route.ErrDown):
+		w.note("this is what was found until then%s", w.out.leftPartial())
+		w.tellHowToGoOn()
+		return failure(err, "silence says nothing while it is down: bring it up, and scan again")
 	case err != nil:
 		return journalError(err, w.journal.Path())
 	case errors.Is(total.LocalErr, scan.ErrLost) && total.Undecided > 0 && !outOfTime:

@@ -136,13 +136,14 @@ func rawError(err error) error {
 	}
 	return failure(fmt.Errorf("--method syn needs raw sockets: %w", err),
 		"give this program the right to them: sudo setcap cap_net_raw+ep "+program,
+		"'sonde doctor' tells what --engine xdp needs besides, and where no right helps",
 		"or scan without privileges: --method connect")
 }
 
 // mostStretches is how many stretches of addresses, each with a way of its own, are looked at before a scan begins.
 const mostStretches = 4096
 
-// routes reads the routes, and refuses targets that have none.
+// routes reads the routes, refuses a scan whose every target has none, and tells where some have none.
 func (s *scanner) routes(f *found) (*route.Table, error) {
 	table, err := route.Open(route.Config{Interface: s.iface, Source4: s.source4, Source6: s.source6})
 	if errors.Is(err, errors.ErrUnsupported) {
@@ -151,10 +152,20 @@ func (s *scanner) routes(f *found) (*route.Table, error) {
 	if err != nil {
 		return nil, failure(err)
 	}
+	var none error // what was said of the first address without a way
+	var first netip.Addr
+	some := false
 	for a, err := range ways(table, f) {
-		if err != nil {
-			return nil, failure(fmt.Errorf("%v cannot be sent to: %w", a, err), fmt.Sprintf("see 'ip route get %v'; leave it out with --exclude, or give a way with --interface or --source", a.WithZone("")))
+		if some = some || err == nil; err != nil && none == nil {
+			none, first = err, a
 		}
+	}
+	switch {
+	case none == nil:
+	case some:
+		s.warn("%v, for one, cannot be sent to: %v; such ports stay without a verdict", first, none)
+	default:
+		return nil, failure(fmt.Errorf("%v cannot be sent to: %w", first, none), fmt.Sprintf("see 'ip route get %v'", first.WithZone("")))
 	}
 	return table, nil
 }
@@ -231,7 +242,10 @@ func (s *scanner) openXDP(ctx context.Context, h *halfOpen, raw *syn.Raw, table 
 	defer cancel()
 	var used []string
 	var refused error
-	for a := range ways(table, f) {
+	for a, err := range ways(table, f) {
+		if err != nil {
+			continue // it was told
+		}
 		name, err := wire.Prepare(ctx, a)
 		switch {
 		case err != nil:

@@ -30,6 +30,7 @@ type jsonScan struct {
 	Start   time.Time `json:"start"`
 	Seed    uint64    `json:"seed"`
 	Shard   string    `json:"shard,omitempty"`
+	Method  string    `json:"method,omitempty"` // of TCP ports, where it is not connect
 	TCP     string    `json:"tcp,omitempty"`
 	UDP     string    `json:"udp,omitempty"`
 	Hosts   uint64    `json:"hosts"`
@@ -108,8 +109,12 @@ type jsonSummary struct {
 }
 
 func scanLine(s Scan) jsonScan {
+	method := ""
+	if s.Method != probe.Connect {
+		method = s.Method.String()
+	}
 	return jsonScan{
-		Type: typeScan, Version: s.Version, Args: s.Args, Start: s.Start.UTC(), Seed: s.Seed, Shard: s.Shard,
+		Method: method, Type: typeScan, Version: s.Version, Args: s.Args, Start: s.Start.UTC(), Seed: s.Seed, Shard: s.Shard,
 		TCP: of(s.Ports, probe.TCP).Numbers(), UDP: of(s.Ports, probe.UDP).Numbers(), Hosts: s.Hosts,
 	}
 }

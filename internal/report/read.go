@@ -111,6 +111,14 @@ func (p *part) read(line []byte) error {
 	return read(p, line)
 }
 
+// readMethod is scanLine's word read back.
+func readMethod(word string) probe.Method {
+	if word == probe.SYN.String() {
+		return probe.SYN
+	}
+	return probe.Connect
+}
+
 func (p *part) readScan(line []byte) error {
 	var in jsonScan
 	if err := json.Unmarshal(line, &in); err != nil {
@@ -124,7 +132,7 @@ func (p *part) readScan(line []byte) error {
 	if err != nil {
 		return err
 	}
-	p.scan = Scan{Args: in.Args, Version: in.Version, Start: in.Start, Seed: in.Seed, Shard: in.Shard, Ports: tcp.Union(udp), Hosts: in.Hosts}
+	p.scan = Scan{Args: in.Args, Version: in.Version, Start: in.Start, Seed: in.Seed, Shard: in.Shard, Method: readMethod(in.Method), Ports: tcp.Union(udp), Hosts: in.Hosts}
 	return nil
 }
 

@@ -48,6 +48,7 @@ type Scan struct {
 	Start   time.Time    // zero: nothing of all this is known
 	Seed    uint64       // of the order of probing
 	Shard   string       // "1/4"; empty: the whole
+	Method  probe.Method // of TCP ports
 	Ports   target.Ports // asked of any host
 	Hosts   uint64
 }

@@ -50,7 +50,7 @@ func (x *XML) begin() error {
 	}
 	for _, proto := range protos {
 		if ports := of(s.Ports, proto); ports.Len() > 0 {
-			if err := x.element(xmlScanInfo{Type: nmapScan(proto), Proto: proto.String(), N: ports.Len(), Services: ports.Numbers()}); err != nil {
+			if err := x.element(xmlScanInfo{Type: nmapScan(proto, x.options.Scan.Method), Proto: proto.String(), N: ports.Len(), Services: ports.Numbers()}); err != nil {
 				return err
 			}
 		}
@@ -66,9 +66,12 @@ func (x *XML) begin() error {
 }
 
 // nmapScan is what nmap calls a scan like ours.
-func nmapScan(proto probe.Proto) string {
-	if proto == probe.UDP {
+func nmapScan(proto probe.Proto, method probe.Method) string {
+	switch {
+	case proto == probe.UDP:
 		return "udp"
+	case method == probe.SYN:
+		return "syn"
 	}
 	return "connect"
 }

@@ -195,7 +195,7 @@ func TestPasses(t *testing.T) {
 			if want > 12 {
 				want = 0
 			}
-			if got := d.answered[uint16(port)]; got != want && !(want == 12 && got == 0) { // the last pass is not waited for so long
+			if got := d.answered[uint16(port)]; got != want && (want != 12 || got != 0) { // the last pass is not waited for so long
 				t.Fatalf("port %d: heard on attempt %d, want %d", port, got, want)
 			}
 		}

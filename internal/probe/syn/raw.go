@@ -212,12 +212,9 @@ func (w *Raw) Receive(ctx context.Context, report func(probe.Result)) error {
 		ended := ctx.Err() != nil
 		if ended || time.Since(looked) > lookEvery {
 			looked = time.Now()
-			if err := w.table.Down(); err != nil {
+			if err := w.table.Down(); err != nil || ended {
 				return err
 			}
-		}
-		if ended {
-			return nil
 		}
 		deadline := time.Now().Add(hearEvery)
 		if err := w.conn.SetReadDeadline(deadline); err != nil {
