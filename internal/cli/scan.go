@@ -127,7 +127,7 @@ says who is to be left alone, or --no-exclude that nobody is.
 
 An output FILE has its name when it is whole; until then, and after an interruption, it is FILE.partial.
 A scan with --journal FILE can be gone on with, even after kill -9: sonde scan --resume FILE. What
-may be given with --resume: -o, --open, --reason, --fail-on, --rate, --concurrency, --max-time.
+may be given with --resume: -o, --open, --reason, --fail-on, --rate, --engine, --concurrency, --max-time.
 SIGUSR1 prints how far it is. NO_COLOR in the environment keeps colours off a terminal.
 
 Exit codes: 0 the scan ran, whatever it found; 1 it failed, or a name could not be resolved;
