@@ -27,13 +27,13 @@ func TestMatrix(t *testing.T) {
 		config  lab.Config
 		limited bool // silence is not proof
 	}{
-		"nothing":                     {lab.Config{}, false},
-		"1 % loss":                    {lab.Config{Rules: []lab.Rule{lose(1)}}, false},
-		"5 % loss":                    {lab.Config{Rules: []lab.Rule{lose(5)}}, false},
-		"10 % loss":                   {lab.Config{Rules: []lab.Rule{lose(10)}}, false},
-		"delayed answers":             {lab.Config{Delay: 150 * time.Millisecond}, false},
-		"doubled answers":             {lab.Config{Double: true}, false},
-		"delayed and doubled, 5 %":    {lab.Config{Delay: 50 * time.Millisecond, Double: true, Rules: []lab.Rule{lose(5)}}, false},
+		"nothing":                  {lab.Config{}, false},
+		"1 % loss":                 {lab.Config{Rules: []lab.Rule{lose(1)}}, false},
+		"5 % loss":                 {lab.Config{Rules: []lab.Rule{lose(5)}}, false},
+		"10 % loss":                {lab.Config{Rules: []lab.Rule{lose(10)}}, false},
+		"delayed answers":          {lab.Config{Delay: 150 * time.Millisecond}, false},
+		"doubled answers":          {lab.Config{Double: true}, false},
+		"delayed and doubled, 5 %": {lab.Config{Delay: 50 * time.Millisecond, Double: true, Rules: []lab.Rule{lose(5)}}, false},
 		// So few that even a scan slowed down by a busy machine asks for many more: near the limit chance decides what the controls show.
 		"resets limited to 20/s":      {lab.Config{Rules: []lab.Rule{{Way: lab.Out, Flags: lab.RST, Do: lab.Limit, PerSecond: 20}}}, true},
 		"a queue of one, slowly read": {lab.Config{}, false},
