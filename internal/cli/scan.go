@@ -241,10 +241,10 @@ func (s *scanner) run(given func(flag string) bool) error {
 	if s.verbose {
 		s.note("the order of probing is that of --seed %d", s.seed)
 	}
+	s.tellSize(found)
 	if s.dryRun {
 		err = s.list(s.app.out, found)
 	} else {
-		s.tellSize(found)
 		err = s.sweep(ctx, found)
 	}
 	if err == nil && len(found.unresolved) > 0 {
