@@ -176,7 +176,7 @@ func (s *scanner) sweep(ctx context.Context, found *found) error {
 	defer s.open.close()
 	w := &sweep{scanner: s, found: found, meter: &scan.Meter{}, high: scan.DrawHighPorts(s.seed), total: scan.Summary{Complete: true}}
 	w.line = s.newProgress()
-	stdout := interruptible(s.app.out)
+	stdout := &impatient{out: interruptible(s.app.out)}
 	var err error
 	if w.out, err = s.out.open(w.line.over(stdout), s.options(found)); err != nil {
 		return err
@@ -195,7 +195,7 @@ func (s *scanner) sweep(ctx context.Context, found *found) error {
 		defer cancel()
 	}
 	// A reader that does not read must not keep a scan that was interrupted; one that does has time for what was found.
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, func() { _ = stdout.Close() }) })()
+	defer context.AfterFunc(ctx, stdout.hurry)()
 	if s.reverse {
 		w.names = newReverse(ctx)
 		defer w.names.close()
