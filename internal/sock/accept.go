@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -21,35 +22,42 @@ const (
 //
 // A client that gave up while it waited (ECONNABORTED) and EINTR are no trouble and not told.
 // One goroutine uses an Acceptor.
-type Acceptor struct {
-	listener net.Listener
-	spare    *os.File
-	rest     time.Duration
+type Acceptor[C Accepted] struct {
+	accept func() (C, error)
+	spare  *os.File
+	rest   time.Duration
 }
 
-// NewAcceptor accepts from l, which stays the caller's to close.
-func NewAcceptor(l net.Listener) *Acceptor {
-	a := &Acceptor{listener: l}
+// Accepted is what an Acceptor needs of a connection: a net.Conn or a *Stream.
+type Accepted interface {
+	io.Closer
+	RemoteAddr() net.Addr
+}
+
+// NewAcceptor accepts from l, a net.Listener or a *StreamListener, which stays the caller's to close.
+func NewAcceptor[C Accepted](l interface{ Accept() (C, error) }) *Acceptor[C] {
+	a := &Acceptor[C]{accept: l.Accept}
 	_ = a.takeSpare() // without it there is still the rest
 	return a
 }
 
 // Close gives the spare descriptor back.
-func (a *Acceptor) Close() error { return a.giveSpare() }
+func (a *Acceptor[C]) Close() error { return a.giveSpare() }
 
 // Accept returns the next connection. An error that is net.ErrClosed or ctx's is the end;
 // any other tells of trouble that is dealt with, a client turned away maybe: call again.
-func (a *Acceptor) Accept(ctx context.Context) (net.Conn, error) {
-	conn, err := a.listener.Accept()
+func (a *Acceptor[C]) Accept(ctx context.Context) (conn C, err error) {
+	var none C
+	conn, err = a.accept()
 	for isAborted(err) {
-		conn, err = a.listener.Accept()
+		conn, err = a.accept()
 	}
 	if err == nil {
 		a.rest = 0
 		return conn, nil
 	}
 	if errors.Is(err, net.ErrClosed) {
-		return nil, err
+		return none, err
 	}
 	if a.spare != nil && IsLimit(err) {
 		if conn, done, err := a.turnAway(err); done {
@@ -57,31 +65,32 @@ func (a *Acceptor) Accept(ctx context.Context) (net.Conn, error) {
 		}
 	}
 	if !a.pause(ctx) {
-		return nil, ctx.Err()
+		return none, ctx.Err()
 	}
 	_ = a.takeSpare()
-	return nil, err
+	return none, err
 }
 
 // turnAway accepts with the spare's descriptor. If meanwhile there is room again, the client
 // is served after all. It reports whether a client was taken off the queue, or the listener ended.
-func (a *Acceptor) turnAway(limit error) (conn net.Conn, done bool, err error) {
+func (a *Acceptor[C]) turnAway(limit error) (conn C, done bool, err error) {
 	_ = a.giveSpare()
-	conn, err = a.listener.Accept()
+	conn, err = a.accept()
 	if err != nil {
-		return nil, errors.Is(err, net.ErrClosed), err
+		return conn, errors.Is(err, net.ErrClosed), err
 	}
 	a.rest = 0
 	if a.takeSpare() == nil {
 		return conn, true, nil
 	}
 	peer := conn.RemoteAddr()
-	_ = conn.Close()
+	TurnAway(conn)
 	_ = a.takeSpare()
-	return nil, true, fmt.Errorf("turned %v away: %w", peer, limit)
+	var none C
+	return none, true, fmt.Errorf("turned %v away: %w", peer, limit)
 }
 
-func (a *Acceptor) pause(ctx context.Context) bool {
+func (a *Acceptor[C]) pause(ctx context.Context) bool {
 	a.rest = min(max(2*a.rest, firstRest), lastRest)
 	timer := time.NewTimer(a.rest)
 	defer timer.Stop()
@@ -93,7 +102,7 @@ func (a *Acceptor) pause(ctx context.Context) bool {
 	}
 }
 
-func (a *Acceptor) takeSpare() (err error) {
+func (a *Acceptor[C]) takeSpare() (err error) {
 	if a.spare == nil {
 		a.spare, err = os.Open(os.DevNull)
 		if err != nil {
@@ -103,11 +112,20 @@ func (a *Acceptor) takeSpare() (err error) {
 	return err
 }
 
-func (a *Acceptor) giveSpare() error {
+func (a *Acceptor[C]) giveSpare() error {
 	if a.spare == nil {
 		return nil
 	}
 	spare := a.spare
 	a.spare = nil
 	return spare.Close()
+}
+
+// TurnAway closes a connection that nobody will talk on. Our FIN goes first: what the client has sent already makes a reset of the
+// close, and who reads then finds the end all the same.
+func TurnAway(conn io.Closer) {
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+	_ = conn.Close()
 }

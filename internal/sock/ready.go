@@ -13,16 +13,19 @@ const BufferSize = 16 << 10
 // zero value is ready; it must not be copied.
 type Buffers struct{ pool sync.Pool }
 
-type buffer [BufferSize]byte
+// A Buffer is one of them.
+type Buffer [BufferSize]byte
 
-func (b *Buffers) get() *buffer {
-	if buf, ok := b.pool.Get().(*buffer); ok {
+// Get lends a Buffer.
+func (b *Buffers) Get() *Buffer {
+	if buf, ok := b.pool.Get().(*Buffer); ok {
 		return buf
 	}
-	return new(buffer)
+	return new(Buffer)
 }
 
-func (b *Buffers) put(buf *buffer) { b.pool.Put(buf) }
+// Put takes it back.
+func (b *Buffers) Put(buf *Buffer) { b.pool.Put(buf) }
 
 // A Reader reads from a connection and, where the system can say when reading will not
 // block, takes a buffer only then: an idle connection holds none. One goroutine uses a Reader.
@@ -31,7 +34,7 @@ type Reader struct {
 	raw     syscall.RawConn // nil where a buffer has to wait with us
 	try     func(fd uintptr) bool
 	buffers *Buffers
-	lent    *buffer
+	lent    *Buffer
 	n       int
 	err     error
 }
@@ -65,7 +68,7 @@ func (r *Reader) Next() ([]byte, error) {
 
 // wait reads with the buffer in hand.
 func (r *Reader) wait() ([]byte, error) {
-	r.lent = r.buffers.get()
+	r.lent = r.buffers.Get()
 	n, err := r.conn.Read(r.lent[:])
 	if n > 0 {
 		return r.lent[:n], nil // an error will come again
@@ -77,7 +80,7 @@ func (r *Reader) wait() ([]byte, error) {
 // Release gives back the buffer that Next lent.
 func (r *Reader) Release() {
 	if r.lent != nil {
-		r.buffers.put(r.lent)
+		r.buffers.Put(r.lent)
 		r.lent = nil
 	}
 }

@@ -23,7 +23,7 @@ func (r *Reader) open() {
 // tryRead reads what there is. It returns false, the buffer given back, to be called again
 // when there is something.
 func (r *Reader) tryRead(fd uintptr) bool {
-	buf := r.buffers.get()
+	buf := r.buffers.Get()
 	n, err := syscall.Read(int(fd), buf[:])
 	for errors.Is(err, syscall.EINTR) {
 		n, err = syscall.Read(int(fd), buf[:])
@@ -32,7 +32,7 @@ func (r *Reader) tryRead(fd uintptr) bool {
 		r.lent, r.n = buf, n
 		return true
 	}
-	r.buffers.put(buf)
+	r.buffers.Put(buf)
 	switch {
 	case err == nil:
 		r.err = io.EOF

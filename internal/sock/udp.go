@@ -13,7 +13,7 @@ import (
 const MaxDatagram = 65536
 
 // MaxBatch is how many datagrams one ReadBatch returns at most.
-const MaxBatch = 32
+const MaxBatch = 64
 
 // A Datagram is one UDP datagram, received or to be sent.
 type Datagram struct {
@@ -28,10 +28,9 @@ type Datagram struct {
 // UDP is a socket that moves datagrams in batches and knows the address each was sent to.
 // One goroutine may read while another writes; SetReadDeadline and Close may be called at any time.
 type UDP struct {
-	conn  *net.UDPConn
-	local netip.AddrPort
-	info  error // why Local is not known; nil when it is
-	batch batch // how this system moves them
+	local  netip.AddrPort
+	info   error     // why Local is not known; nil when it is
+	socket udpSocket // how this system moves them
 }
 
 // ListenUDP binds addr. A wildcard is of its own family only: IPv4 and IPv6 are two sockets,
@@ -40,17 +39,12 @@ func ListenUDP(addr netip.AddrPort) (*UDP, error) {
 	return listenUDP(addr, MaxDatagram)
 }
 
-func listenUDP(addr netip.AddrPort, size int) (*UDP, error) {
-	network := "udp6"
-	if addr.Addr().Unmap().Is4() {
-		network = "udp4"
-	}
-	conn, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(addr))
-	if err != nil {
+// listenUDP's size is that of a receive buffer.
+func listenUDP(addr netip.AddrPort, size int) (u *UDP, err error) {
+	u = new(UDP)
+	if u.local, u.info, err = u.socket.open(addr, size); err != nil {
 		return nil, err
 	}
-	u := &UDP{conn: conn, local: unmapped(conn.LocalAddr().(*net.UDPAddr).AddrPort())}
-	u.info = u.batch.open(u, size)
 	return u, nil
 }
 
@@ -61,10 +55,10 @@ func (u *UDP) PacketInfo() error { return u.info }
 func (u *UDP) LocalAddr() netip.AddrPort { return u.local }
 
 // SetReadDeadline bounds ReadBatch, the one that waits too. The zero time takes the bound away.
-func (u *UDP) SetReadDeadline(t time.Time) error { return u.conn.SetReadDeadline(t) }
+func (u *UDP) SetReadDeadline(t time.Time) error { return u.socket.setReadDeadline(t) }
 
 // Close closes the socket. A ReadBatch that waits returns net.ErrClosed.
-func (u *UDP) Close() error { return u.conn.Close() }
+func (u *UDP) Close() error { return u.socket.close() }
 
 // ReadBatch waits for datagrams and returns how many came. Their Data belongs to u and is
 // valid until the next ReadBatch. An error says something of one datagram, unless it is
@@ -73,14 +67,17 @@ func (u *UDP) ReadBatch(ds []Datagram) (int, error) {
 	if len(ds) == 0 {
 		return 0, nil
 	}
-	return u.batch.read(u, ds)
+	return u.socket.readBatch(u, ds)
 }
 
-// WriteBatch sends ds, each to its Peer from its Local, and returns how many were sent. One
-// that cannot be sent is skipped and the rest go on: the error then is the first of them,
-// and says how many more there were.
+// WriteBatch sends ds, each to its Peer from its Local, and returns how many were sent. What is for
+// one peer keeps its order. One that cannot be sent is skipped and the rest go on: the error then is the
+// first of them, and says how many more there were.
 func (u *UDP) WriteBatch(ds []Datagram) (int, error) {
-	return sendAll(ds, func(ds []Datagram) (int, error) { return u.batch.write(u, ds) })
+	if len(ds) == 0 {
+		return 0, nil
+	}
+	return u.socket.writeBatch(u, ds)
 }
 
 // sendAll sends ds by calls of send, which like sendmmsg(2) may send fewer than asked and
@@ -128,3 +125,6 @@ func orShort(err error) error {
 func unmapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
+
+// limitedBroadcast is RFC 919's 255.255.255.255.
+func limitedBroadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }

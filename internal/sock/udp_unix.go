@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !linux
 
 package sock
 
@@ -12,14 +12,13 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// A mover is what ipv4.PacketConn and ipv6.PacketConn have in common: recvmmsg(2) and
-// sendmmsg(2) on Linux, one message a call elsewhere.
+// A mover is what ipv4.PacketConn and ipv6.PacketConn have in common. Here it moves one message a call.
 type mover interface {
 	ReadBatch(ms []ipv4.Message, flags int) (int, error)
 	WriteBatch(ms []ipv4.Message, flags int) (int, error)
 }
 
-// A batch holds the messages of one socket, each way its own.
+// A batch holds the message of one socket, each way its own.
 type batch struct {
 	mover   mover
 	in, out []ipv4.Message
@@ -32,34 +31,27 @@ type source struct {
 	oob  []byte
 }
 
-func (b *batch) open(u *UDP, size int) error {
+func (b *batch) open(conn *net.UDPConn, local netip.AddrPort, size int) error {
 	var err error
 	var space []byte
-	if u.local.Addr().Is4() {
-		p := ipv4.NewPacketConn(u.conn)
+	if local.Addr().Is4() {
+		p := ipv4.NewPacketConn(conn)
 		err = p.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
 		b.mover, space = p, ipv4.NewControlMessage(ipv4.FlagDst|ipv4.FlagInterface)
 	} else {
-		p := ipv6.NewPacketConn(u.conn)
+		p := ipv6.NewPacketConn(conn)
 		err = p.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
 		b.mover, space = p, ipv6.NewControlMessage(ipv6.FlagDst|ipv6.FlagInterface)
 	}
-	b.in = make([]ipv4.Message, MaxBatch)
-	for i := range b.in {
-		b.in[i].Buffers = [][]byte{make([]byte, size)}
-		b.in[i].OOB = make([]byte, len(space))
-	}
-	b.out = make([]ipv4.Message, MaxBatch)
-	for i := range b.out {
-		b.out[i].Buffers = make([][]byte, 1)
-	}
+	b.in = []ipv4.Message{{Buffers: [][]byte{make([]byte, size)}, OOB: make([]byte, len(space))}}
+	b.out = []ipv4.Message{{Buffers: make([][]byte, 1)}}
 	if err != nil {
 		return fmt.Errorf("this system does not say which address a datagram was sent to: %w", err)
 	}
 	return nil
 }
 
-func (b *batch) read(u *UDP, ds []Datagram) (int, error) {
+func (b *batch) read(_ *net.UDPConn, local netip.AddrPort, ds []Datagram) (int, error) {
 	ms := b.in[:min(len(ds), len(b.in))]
 	n, err := b.mover.ReadBatch(ms, 0)
 	for i := range ms[:max(n, 0)] {
@@ -68,7 +60,7 @@ func (b *batch) read(u *UDP, ds []Datagram) (int, error) {
 		if from, ok := m.Addr.(*net.UDPAddr); ok {
 			ds[i].Peer = unmapped(from.AddrPort())
 		}
-		ds[i].readInfo(u.local, m.OOB[:m.NN])
+		ds[i].readInfo(local, m.OOB[:m.NN])
 	}
 	return max(n, 0), err
 }
@@ -93,13 +85,12 @@ func (d *Datagram) readInfo(bound netip.AddrPort, oob []byte) {
 	}
 	addr = addr.Unmap()
 	d.Local = netip.AddrPortFrom(addr, bound.Port())
-	d.ToMany = addr.IsMulticast() || addr == limitedBroadcast() || isDirectedBroadcast(addr, oob)
+	// A subnet's broadcast address cannot be told without asking for every interface's. A reply to what was
+	// sent there would have to leave from it, which the system refuses.
+	d.ToMany = addr.IsMulticast() || addr == limitedBroadcast()
 }
 
-// limitedBroadcast is RFC 919's 255.255.255.255.
-func limitedBroadcast() netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, 255}) }
-
-func (b *batch) write(u *UDP, ds []Datagram) (int, error) {
+func (b *batch) write(_ *net.UDPConn, ds []Datagram) (int, error) {
 	ms := b.out[:min(len(ds), len(b.out))]
 	for i := range ms {
 		ms[i].Buffers[0] = ds[i].Data

@@ -1,0 +1,68 @@
+package pace
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A clock is a timerfd(2) with the runtime's poller: epoll_wait(2) counts in milliseconds there, but a descriptor that
+// becomes readable wakes it at once.
+type clock struct {
+	file *os.File
+	buf  [8]byte
+	ctx  context.Context // that ends a wait
+	stop func() bool
+}
+
+func (c *clock) open() {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err == nil {
+		c.file = os.NewFile(uintptr(fd), "timerfd")
+	}
+}
+
+func (c *clock) isOpen() bool { return c.file != nil }
+
+func (c *clock) close() {
+	c.follow(nil)
+	if c.file != nil {
+		_ = c.file.Close()
+		c.file = nil
+	}
+}
+
+// follow makes the end of ctx end a wait: whoever waits often waits with one ctx.
+func (c *clock) follow(ctx context.Context) {
+	if c.ctx == ctx {
+		return
+	}
+	if c.stop != nil {
+		c.stop()
+	}
+	c.ctx, c.stop = ctx, nil
+	if file := c.file; ctx != nil {
+		c.stop = context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
+	}
+}
+
+func (c *clock) wait(ctx context.Context, d time.Duration) error {
+	c.follow(ctx)
+	raw, err := c.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+	if cerr := raw.Control(func(fd uintptr) { err = unix.TimerfdSettime(int(fd), 0, &spec, nil) }); cerr != nil {
+		return cerr
+	}
+	if err != nil {
+		return os.NewSyscallError("timerfd_settime", err)
+	}
+	if _, err = c.file.Read(c.buf[:]); err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
