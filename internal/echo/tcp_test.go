@@ -21,13 +21,28 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// A way has the server serve TCP by event loops, if there are any, or by goroutines: what it makes of a listener of
+// package net is no such listener any more.
+type way func(net.Listener) net.Listener
+
+func byLoops(l net.Listener) net.Listener      { return l }
+func byGoroutines(l net.Listener) net.Listener { return struct{ net.Listener }{l} }
+
+func eachWay(t *testing.T, test func(*testing.T, way)) {
+	t.Run("loops", func(t *testing.T) { test(t, byLoops) })
+	t.Run("goroutines", func(t *testing.T) { test(t, byGoroutines) })
+}
+
 // serveTCP runs s on a port of its own until the test ends.
-func serveTCP(t testing.TB, s *Server) (addr string) {
+func serveTCP(t testing.TB, s *Server) (addr string) { return serveTCPBy(t, s, byLoops) }
+
+func serveTCPBy(t testing.TB, s *Server, how way) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	l = how(l)
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error)
 	go func() { served <- s.ServeTCP(ctx, l) }()
@@ -60,8 +75,10 @@ func pattern(n int) []byte {
 }
 
 // TestBytesOrderAndCount: for any chunking what comes back is what was sent, then FIN.
-func TestBytesOrderAndCount(t *testing.T) {
-	addr := serveTCP(t, &Server{})
+func TestBytesOrderAndCount(t *testing.T) { eachWay(t, bytesOrderAndCount) }
+
+func bytesOrderAndCount(t *testing.T, how way) {
+	addr := serveTCPBy(t, &Server{}, how)
 	rapid.Check(t, func(rt *rapid.T) {
 		data := pattern(rapid.IntRange(0, 200_000).Draw(rt, "size"))
 		chunk := rapid.IntRange(1, 70_000).Draw(rt, "chunk")
@@ -92,8 +109,10 @@ func TestBytesOrderAndCount(t *testing.T) {
 
 // TestSlowReaderIsNotBufferedFor: a client that only writes is stopped by what the kernel
 // holds, the server's memory stays as it is, and nothing is lost.
-func TestSlowReaderIsNotBufferedFor(t *testing.T) {
-	c := dialTCP(t, serveTCP(t, &Server{}))
+func TestSlowReaderIsNotBufferedFor(t *testing.T) { eachWay(t, slowReaderIsNotBufferedFor) }
+
+func slowReaderIsNotBufferedFor(t *testing.T, how way) {
+	c := dialTCP(t, serveTCPBy(t, &Server{}, how))
 	before := heap()
 	data := pattern(1 << 20)
 	written := 0
@@ -126,9 +145,11 @@ func heap() int {
 }
 
 // TestHalfClosedClientGetsEverything: a client that sends all, then its FIN, and reads much later.
-func TestHalfClosedClientGetsEverything(t *testing.T) {
-	c := dialTCP(t, serveTCP(t, &Server{}))
-	data := pattern(100_000)
+func TestHalfClosedClientGetsEverything(t *testing.T) { eachWay(t, halfClosedClientGetsEverything) }
+
+func halfClosedClientGetsEverything(t *testing.T, how way) {
+	c := dialTCP(t, serveTCPBy(t, &Server{}, how))
+	data := pattern(400_000) // most of it is on its way when the FIN is
 	if _, err := c.Write(data); err != nil {
 		t.Fatal(err)
 	}
@@ -140,13 +161,15 @@ func TestHalfClosedClientGetsEverything(t *testing.T) {
 	}
 }
 
-func TestResetInMidEcho(t *testing.T) {
+func TestResetInMidEcho(t *testing.T) { eachWay(t, resetInMidEcho) }
+
+func resetInMidEcho(t *testing.T, how way) {
 	ended := make(chan serve.Event, 10)
-	addr := serveTCP(t, &Server{Event: func(e serve.Event) {
+	addr := serveTCPBy(t, &Server{Event: func(e serve.Event) {
 		if e.Kind == serve.Ended {
 			ended <- e
 		}
-	}})
+	}}, how)
 	other := dialTCP(t, addr)
 	for range 5 {
 		c := dialTCP(t, addr)
@@ -170,8 +193,10 @@ func TestResetInMidEcho(t *testing.T) {
 	}
 }
 
-func TestManyClientsAtOnce(t *testing.T) {
-	addr := serveTCP(t, &Server{})
+func TestManyClientsAtOnce(t *testing.T) { eachWay(t, manyClientsAtOnce) }
+
+func manyClientsAtOnce(t *testing.T, how way) {
+	addr := serveTCPBy(t, &Server{}, how)
 	var group sync.WaitGroup
 	for i := range 50 {
 		c := dialTCP(t, addr)

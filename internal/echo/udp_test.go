@@ -67,16 +67,22 @@ func inWorld(t *testing.T, s Server, test func(w *world), servers ...netip.AddrP
 }
 
 func (w *world) serve(s Server, addr netip.AddrPort) {
-	c := w.listen(addr)
+	w.serveAll(s, w.listen(addr))
+}
+
+// serveAll runs one server on all conns.
+func (w *world) serveAll(s Server, conns ...Conn) {
 	ctx, cancel := context.WithCancel(w.Context())
 	ended := make(chan error)
-	go func() { ended <- s.ServeUDP(ctx, c) }()
+	go func() { ended <- s.ServeUDP(ctx, conns...) }()
 	w.stops = append(w.stops, func() {
 		cancel()
 		if err := <-ended; err != nil {
-			w.Errorf("the server at %v ended with %v", addr, err)
+			w.Errorf("the server at %v ended with %v", conns[0].LocalAddr(), err)
 		}
-		_ = c.Close()
+		for _, c := range conns {
+			_ = c.(*socktest.Conn).Close()
+		}
 	})
 }
 
@@ -154,6 +160,13 @@ func TestRepliesLeaveFromTheAddressAsked(t *testing.T) {
 	}, netip.MustParseAddrPort("0.0.0.0:9999"))
 }
 
+// testGuard is the guard of a server that listens on server's port.
+func testGuard(s Server) *guard {
+	var ports portSet
+	ports.add(server.Port())
+	return newGuard(&s, &ports, newRates(s.RatePerNet))
+}
+
 func TestSourcesThatAreNotAnswered(t *testing.T) {
 	for _, test := range []struct {
 		from, to string
@@ -189,19 +202,19 @@ func TestSourcesThatAreNotAnswered(t *testing.T) {
 		to := netip.MustParseAddrPort(test.to)
 		d := sock.Datagram{Peer: netip.MustParseAddrPort(test.from), Local: to, Data: []byte("x"),
 			ToMany: to.Addr().IsMulticast() || to.Addr() == netip.MustParseAddr("255.255.255.255")}
-		g := newGuard(false, 0)
+		g := testGuard(Server{})
 		g.own = func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.3") }
-		if why := g.judge(d, time.Now()); why != test.why {
+		if why := g.judge(&d, time.Now()); why != test.why {
 			t.Errorf("%s to %s: %v, want %v", test.from, test.to, why, test.why)
 		}
-		if g := newGuard(true, 0); test.why == LowPort && g.judge(d, time.Now()) != echoed {
+		if g := testGuard(Server{AllowLowPorts: true}); test.why == LowPort && g.judge(&d, time.Now()) != echoed {
 			t.Errorf("%s is not allowed though low ports are", test.from)
 		}
 	}
 }
 
 func TestOwnAddressesAreAsked(t *testing.T) {
-	g := newGuard(false, 0)
+	g := testGuard(Server{})
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		t.Skip(err)
@@ -219,9 +232,9 @@ func TestOwnAddressesAreAsked(t *testing.T) {
 
 func TestMuteNeedsTheSameBytesRunning(t *testing.T) {
 	now := time.Now()
-	g := newGuard(false, 0)
+	g := testGuard(Server{})
 	judge := func(data string) Why {
-		return g.judge(sock.Datagram{Peer: client, Local: server, Data: []byte(data)}, now)
+		return g.judge(&sock.Datagram{Peer: client, Local: server, Data: []byte(data)}, now)
 	}
 	for i := range 1000 {
 		if why := judge(fmt.Sprint(i / returnsToMute)); why != echoed {
@@ -247,13 +260,13 @@ func TestMuteNeedsTheSameBytesRunning(t *testing.T) {
 func TestRatePerNetwork(t *testing.T) {
 	const rate = 100
 	now := time.Now()
-	g := newGuard(false, rate)
+	g := testGuard(Server{RatePerNet: rate})
 	n := 0
 	send := func(from string, count int) (answered int) {
 		for range count {
 			n++
 			d := sock.Datagram{Peer: netip.AddrPortFrom(netip.MustParseAddr(from), uint16(2000+n%60000)), Data: binary.AppendVarint(nil, int64(n))}
-			if g.judge(d, now) == echoed {
+			if g.judge(&d, now) == echoed {
 				answered++
 			}
 		}
@@ -289,26 +302,23 @@ func TestRatePerNetwork(t *testing.T) {
 // TestFloodOfForgedSources: tables stay bounded, and networks beyond them share one rate.
 func TestFloodOfForgedSources(t *testing.T) {
 	now := time.Now()
-	g := newGuard(false, 10)
+	g := testGuard(Server{RatePerNet: 10})
 	answered := 0
 	for i := range 4 * maxNets {
 		from := netip.AddrFrom4([4]byte{byte(11 + i>>16), byte(i >> 8), byte(i), 1}) // a /24 each
-		if g.judge(sock.Datagram{Peer: netip.AddrPortFrom(from, 5000), Data: []byte{1}}, now) == echoed {
+		if g.judge(&sock.Datagram{Peer: netip.AddrPortFrom(from, 5000), Data: []byte{1}}, now) == echoed {
 			answered++
 		}
 	}
-	if answered > maxNets+10 || len(g.nets) > maxNets || len(g.peers) > maxPeers {
-		t.Errorf("%d answered, %d networks and %d peers are remembered", answered, len(g.nets), len(g.peers))
+	if answered > maxNets+10 || answered < maxNets/2 {
+		t.Errorf("%d of %d networks were answered", answered, 4*maxNets)
 	}
-	now = now.Add(2 * forgetAfter)
+	now = now.Add(2 * time.Second)
 	from := netip.MustParseAddrPort("198.51.100.1:5000")
 	for range 10 {
-		if why := g.judge(sock.Datagram{Peer: from, Data: []byte{1}}, now); why != echoed {
+		if why := g.judge(&sock.Datagram{Peer: from, Data: []byte{1}}, now); why != echoed {
 			t.Errorf("after the flood: %v", why)
 		}
-	}
-	if len(g.nets) > 2 {
-		t.Errorf("%d networks are remembered after the flood", len(g.nets))
 	}
 }
 
@@ -390,14 +400,14 @@ func TestNoErrorEndsTheLoopAndTruncatedIsNotEchoed(t *testing.T) {
 			w.Errorf("echoed %+v", got)
 		}
 	})
-	if w.drops[Truncated] != 1 || w.drops[Unsent] != 1 || w.drops[Unread] < 3 || w.totals != (Totals{In: 4, Out: 2}) {
+	if w.drops[Truncated] != 1 || w.drops[Unsent] != 1 || w.drops[Unread] < 3 || w.totals != (Totals{Local: server, In: 4, Out: 2}) {
 		t.Errorf("drops %v, totals %+v", w.drops, w.totals)
 	}
 }
 
 func TestEveryReasonHasWords(t *testing.T) {
 	for why := range reasons {
-		if why.String() == "" {
+		if why.String() == "" || why.Word() == "" {
 			t.Errorf("reason %d has no words", why)
 		}
 	}
@@ -506,12 +516,12 @@ func BenchmarkUDP(b *testing.B) {
 }
 
 func BenchmarkGuard(b *testing.B) {
-	g := newGuard(false, 1<<30)
+	g := testGuard(Server{RatePerNet: 1 << 30})
 	data := make([]byte, 64)
 	now := time.Now()
 	b.ReportAllocs()
 	for i := range b.N {
 		binary.LittleEndian.PutUint64(data, uint64(i))
-		g.judge(sock.Datagram{Peer: client, Local: server, Data: data}, now)
+		g.judge(&sock.Datagram{Peer: client, Local: server, Data: data}, now)
 	}
 }

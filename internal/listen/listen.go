@@ -8,11 +8,14 @@ package listen
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -54,7 +57,16 @@ type Server struct {
 	Raw    bool                 // TCP input as it is read: a connection is one message, not each line
 	Count  int                  // end after as many messages; 0: never. Of more than that nothing goes to Sink
 	Event  func(serve.Event)    // tells of TCP connections, after Sink; one goroutine at a time; may be nil
+	TLS    *tls.Config          // if set, every TCP connection is TLS
+	Counts *serve.Counts        // adds up what happens over TCP; may be nil
+	UDP    *UDPCounts           // adds up what comes over UDP; may be nil
 	Missed func(n int, _ error) // tells that reading datagrams failed n times, once per serve.NoticeInterval; may be nil
+}
+
+// UDPCounts are the datagrams that servers have had so far. They may be read at any time.
+type UDPCounts struct {
+	In     atomic.Uint64 // in all
+	Denied atomic.Uint64 // of them, those whose sender Limits.Access does not permit; nobody is told of them
 }
 
 // ErrEnough is the Err of connections that end because of Count.
@@ -70,7 +82,7 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener, conns []Co
 	group, ctx := errgroup.WithContext(ctx)
 	if len(listeners) > 0 {
 		group.Go(func() error {
-			server := serve.Server{Limits: s.Limits, Handle: r.connection, Event: r.event}
+			server := serve.Server{Limits: s.Limits, Handle: r.connection, Event: r.event, Counts: s.Counts, TLS: s.TLS}
 			err := server.Serve(ctx, listeners...)
 			if err == nil && s.Once {
 				cancel(nil)
@@ -78,8 +90,8 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener, conns []Co
 			return err
 		})
 	}
-	for _, c := range conns {
-		group.Go(func() error { return r.datagrams(ctx, c) })
+	if len(conns) > 0 {
+		group.Go(func() error { return r.datagrams(ctx, conns) })
 	}
 	err := group.Wait()
 	if r.failed != nil {
@@ -211,8 +223,19 @@ func each(c *serve.Conn, take func([]byte) error) error {
 	}
 }
 
-// datagrams receives from one socket.
-func (r *run) datagrams(ctx context.Context, c Conn) error {
+// permitted counts ds and returns those whose sender may talk to us, in ds' own memory.
+func (r *run) permitted(ds []sock.Datagram) []sock.Datagram {
+	in := len(ds)
+	ds = slices.DeleteFunc(ds, func(d sock.Datagram) bool { return !r.Access.Permits(d.Peer.Addr()) })
+	if r.UDP != nil {
+		r.UDP.In.Add(uint64(in))
+		r.UDP.Denied.Add(uint64(in - len(ds)))
+	}
+	return ds
+}
+
+// datagrams receives from all sockets.
+func (r *run) datagrams(ctx context.Context, conns []Conn) error {
 	var tally serve.Tally
 	var last error
 	tell := func(n int) {
@@ -221,9 +244,9 @@ func (r *run) datagrams(ctx context.Context, c Conn) error {
 		}
 	}
 	receiver := serve.Receiver{
-		Handle: func(ds []sock.Datagram) time.Time {
+		Handle: func(_ int, ds []sock.Datagram) time.Time {
 			now := time.Now()
-			for _, d := range ds {
+			for _, d := range r.permitted(ds) {
 				if r.message(Message{Proto: probe.UDP, Peer: d.Peer, Local: d.Local, Time: now, Truncated: d.Truncated, Data: d.Data}) != nil {
 					break
 				}
@@ -236,7 +259,11 @@ func (r *run) datagrams(ctx context.Context, c Conn) error {
 			tell(tally.Add(time.Now(), 1))
 		},
 	}
-	err := receiver.Receive(ctx, c)
+	readers := make([]serve.PacketReader, len(conns))
+	for i, c := range conns {
+		readers[i] = c
+	}
+	err := receiver.Receive(ctx, readers...)
 	tell(tally.Rest())
 	return err
 }

@@ -10,8 +10,9 @@ import (
 
 // An arrival is a connection, or trouble in accepting one.
 type arrival struct {
-	conn net.Conn
-	err  error
+	conn  sock.Accepted
+	carry func(record) // sees conn through to its end, elsewhere
+	err   error
 }
 
 // startAccepting accepts from each listener in a goroutine of its own. The function it returns
@@ -19,27 +20,48 @@ type arrival struct {
 func (r *run) startAccepting(listeners []net.Listener) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
+	var closers []func() error
 	for _, l := range listeners {
-		group.Go(func() { r.acceptFrom(ctx, l) })
+		if streams, ok := r.streams(l); ok {
+			closers = append(closers, streams.Close)
+			group.Go(func() { acceptFrom(ctx, r, sock.NewAcceptor(streams), r.loops.carry) })
+			continue
+		}
+		closers = append(closers, l.Close)
+		group.Go(func() { acceptFrom(ctx, r, sock.NewAcceptor(l), r.goroutines.carry) })
 	}
 	return func() {
 		cancel()
-		for _, l := range listeners {
-			_ = l.Close()
+		for _, shut := range closers {
+			_ = shut()
 		}
 		group.Wait()
 	}
 }
 
-func (r *run) acceptFrom(ctx context.Context, l net.Listener) {
-	a := sock.NewAcceptor(l)
+// streams takes over a listener whose connections event loops can serve.
+func (r *run) streams(l net.Listener) (*sock.StreamListener, bool) {
+	if _, tcp := l.(*net.TCPListener); !tcp || r.Handle != nil || r.TLS != nil || r.loops.start() != nil {
+		return nil, false
+	}
+	streams, err := sock.ListenStreams(l)
+	return streams, err == nil
+}
+
+func acceptFrom[C sock.Accepted](ctx context.Context, r *run, a *sock.Acceptor[C], carry func(C, record)) {
 	defer func() { _ = a.Close() }()
 	for ctx.Err() == nil {
+		next := arrival{}
 		conn, err := a.Accept(ctx)
+		if err != nil {
+			next.err = err
+		} else {
+			next.conn, next.carry = conn, func(rec record) { carry(conn, rec) }
+		}
 		select {
-		case r.arrivals <- arrival{conn, err}:
+		case r.arrivals <- next:
 		case <-ctx.Done():
-			if conn != nil {
+			if err == nil {
 				_ = conn.Close()
 			}
 		}

@@ -21,12 +21,13 @@ type Want struct {
 	TCP, UDP bool
 }
 
-// Sockets are what Bind bound. Missing holds a *BindError for each socket that is not there
-// because this machine has no such address, when it has another of those wanted.
+// Sockets are what Bind bound. Missing has each socket that is not there because this machine has no such address, when
+// it has another of those wanted; Failed has those of BindPorts that could not be bound for another reason.
 type Sockets struct {
 	TCP     []net.Listener
 	UDP     []*sock.UDP
 	Missing []error
+	Failed  []*BindError
 }
 
 // A BindError says which address could not be bound.
@@ -57,8 +58,11 @@ func Bind(ctx context.Context, w Want) (*Sockets, error) {
 	}
 }
 
-// Close closes every socket.
+// Close closes every socket. Of nil there is none.
 func (s *Sockets) Close() {
+	if s == nil {
+		return
+	}
 	for _, l := range s.TCP {
 		_ = l.Close()
 	}
@@ -124,7 +128,7 @@ func (s *Sockets) add(ctx context.Context, proto probe.Proto, addr netip.AddrPor
 }
 
 // bindError keeps the system's reason; the address is told once.
-func bindError(proto probe.Proto, addr netip.AddrPort, err error) error {
+func bindError(proto probe.Proto, addr netip.AddrPort, err error) *BindError {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op.Err

@@ -9,8 +9,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"sonde/internal/sock"
 )
 
 const (
@@ -19,11 +17,6 @@ const (
 	quietAfter = 250 * time.Millisecond
 	// lingerTime is how long the peer's FIN is waited for after ours, while the server goes on.
 	lingerTime = time.Second
-)
-
-var (
-	errStopped = errors.New("the server stops")
-	errCut     = errors.New("the server stops, its grace is over")
 )
 
 // An IdleError says that a connection made no progress for the idle time-out. It is os.ErrDeadlineExceeded.
@@ -43,30 +36,30 @@ func (e *IdleError) Error() string {
 // Unwrap returns os.ErrDeadlineExceeded.
 func (e *IdleError) Unwrap() error { return os.ErrDeadlineExceeded }
 
-// A Conn is one accepted connection, as its handler sees it. The handler's goroutine alone
-// calls its methods and must not close it.
-type Conn struct {
-	conn        net.Conn
-	reader      *sock.Reader
-	peer, local netip.AddrPort
-	idle        time.Duration
-	opened      time.Time
+// A source lends what has come, until its next call.
+type source interface {
+	Next() ([]byte, error)
+	Release()
+}
 
-	in, out   uint64
-	err       error // the handler's
-	unread    bool  // the peer has input for us that nobody will read
-	writeIdle bool  // the peer does not read
+// A Conn is one accepted connection, as its handler sees it. The handler's goroutine alone calls its methods, or one
+// reads and another, which it waits for, writes. They must not close it.
+type Conn struct {
+	record
+	wire      net.Conn   // TCP
+	conn      net.Conn   // what is talked over: wire, or TLS on it
+	secure    *tlsReader // TLS, if it is
+	reader    source
+	idle      time.Duration
+	counts    *Counts
+	writeIdle bool // the peer does not read
+	reset     bool // the handler wants it to end so
 
 	mu         sync.Mutex // the server's stop against the handler's deadlines
 	stop       time.Time  // the end of the grace; zero while the server goes on
 	quiet      time.Duration
 	quietUntil time.Time
 	cut        bool
-}
-
-func newConn(conn net.Conn, buffers *sock.Buffers, idle time.Duration) *Conn {
-	return &Conn{conn: conn, reader: sock.NewReader(conn, buffers), idle: idle, opened: time.Now(),
-		peer: addrPort(conn.RemoteAddr()), local: addrPort(conn.LocalAddr())}
 }
 
 // Peer returns the client's address, never an IPv4 address in IPv6 clothes.
@@ -83,11 +76,26 @@ func (c *Conn) Next() ([]byte, error) {
 	if err := c.armRead(); err != nil {
 		return nil, err
 	}
-	data, err := c.reader.Next()
-	c.in += uint64(len(data))
+	data, err := c.read()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = c.whyReadEnded()
 	}
+	return data, err
+}
+
+// Reset makes the end of the connection a RST, once the handler has returned. Next waits no more, for a handler whose
+// goroutines use the two directions each.
+func (c *Conn) Reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reset = true
+	_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (c *Conn) read() ([]byte, error) {
+	data, err := c.reader.Next()
+	c.in += uint64(len(data))
+	c.counts.In.Add(uint64(len(data)))
 	return data, err
 }
 
@@ -102,6 +110,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		n, err := c.conn.Write(p[sent:])
 		sent += n
 		c.out += uint64(n)
+		c.counts.Out.Add(uint64(n))
 		switch {
 		case err == nil:
 			return sent, nil
@@ -118,7 +127,7 @@ func (c *Conn) armRead() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.cut:
+	case c.cut, c.reset:
 		return errCut
 	case !c.stop.IsZero():
 		c.quietUntil = time.Now().Add(c.quiet)
@@ -193,34 +202,44 @@ func (c *Conn) cutNow() {
 // serve runs the conversation and closes the connection.
 func (c *Conn) serve(handle func(*Conn) error) {
 	c.err = handle(c)
+	c.close()
+}
+
+// close ends the connection as c.err wants it.
+func (c *Conn) close() {
 	c.reader.Release()
 	switch {
-	case c.writeIdle:
+	case c.writeIdle, c.reset:
 		c.abort()
-	case c.err == nil, errors.Is(c.err, ErrDone), errors.Is(c.err, errStopped), errors.Is(c.err, os.ErrDeadlineExceeded):
+	case c.err == nil, errors.Is(c.err, ErrDone), errors.Is(c.err, ErrHandshake),
+		errors.Is(c.err, errStopped), errors.Is(c.err, os.ErrDeadlineExceeded):
 		c.halfClose()
+	case errors.Is(c.err, io.EOF) && c.secure != nil:
+		_ = c.secure.CloseWrite()
 	}
 	c.reader.Release()
-	_ = c.conn.Close()
+	_ = c.wire.Close()
 }
 
 // abort makes the close a RST: what the peer does not read must not stay with us.
 func (c *Conn) abort() {
-	if t, ok := c.conn.(interface{ SetLinger(sec int) error }); ok {
+	if t, ok := c.wire.(interface{ SetLinger(sec int) error }); ok {
 		_ = t.SetLinger(0)
 	}
 }
 
-// halfClose sends our FIN and reads on to the peer's: a close with unread input would be a
+// halfClose sends our FIN, behind TLS's close_notify, and reads on to the peer's: a close with unread input would be a
 // RST and could destroy what we sent last (RFC 1122 section 4.2.2.13).
 func (c *Conn) halfClose() {
-	t, ok := c.conn.(interface{ CloseWrite() error })
+	if c.secure != nil {
+		_ = c.secure.CloseWrite() // fails if there is no TLS yet
+	}
+	t, ok := c.wire.(interface{ CloseWrite() error })
 	if !ok || t.CloseWrite() != nil || !c.armLinger() {
 		return
 	}
 	for {
-		data, err := c.reader.Next()
-		c.in += uint64(len(data))
+		data, err := c.read()
 		c.unread = c.unread || len(data) > 0
 		if err != nil {
 			c.unread = c.unread && !errors.Is(err, io.EOF)
@@ -239,38 +258,9 @@ func (c *Conn) armLinger() bool {
 	return !c.cut && c.conn.SetReadDeadline(deadline) == nil
 }
 
-// ended tells how the connection ended; it is called when serve has returned.
-func (c *Conn) ended() Event {
-	now := time.Now()
-	e := Event{Kind: Ended, Time: now, Peer: c.peer, Local: c.local, In: c.in, Out: c.out, Duration: now.Sub(c.opened), Err: c.err}
-	switch {
-	case errors.Is(c.err, ErrDone):
-		e.Ending = sock.ByUs
-	case c.err == nil, errors.Is(c.err, errStopped):
-		e.Ending, e.Err = sock.ByUs, nil
-		e.Cut = c.err != nil && c.unread
-	case errors.Is(c.err, errCut):
-		e.Ending, e.Cut = sock.ByUs, true
-	case errors.Is(c.err, io.EOF):
-		e.Ending, e.Err = sock.ByPeer, nil
-	default:
-		e.Ending = sock.EndingOf(c.err)
-	}
-	return e
-}
-
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
 	}
 	return b
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := t.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

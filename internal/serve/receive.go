@@ -5,7 +5,10 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"sonde/internal/sock"
 )
@@ -18,12 +21,15 @@ type PacketReader interface {
 
 // A Receiver hands datagrams over, batch by batch, until it is told to stop.
 type Receiver struct {
-	// Handle gets what came, valid until it returns. It may ask to be called again at some
-	// time with nothing; the zero time asks for nothing.
-	Handle func([]sock.Datagram) (wake time.Time)
-	// Trouble is told of errors that are no datagram; may be nil. The receiver goes on.
+	// Handle gets what came to the conn of that place, valid until it returns; it is called from one goroutine at a
+	// time. It may ask to be called again at some time with nothing, for NoPlace; the zero time asks for nothing.
+	Handle func(place int, ds []sock.Datagram) (wake time.Time)
+	// Trouble is told of errors that are no datagram, as Handle is; may be nil. The receiver goes on.
 	Trouble func(error)
 }
+
+// NoPlace is the place of no conn.
+const NoPlace = -1
 
 // Rests after an error, so that a socket in trouble costs no processor.
 const (
@@ -31,9 +37,87 @@ const (
 	lastRest  = time.Second
 )
 
-// Receive reads from c until ctx ends, and returns nil then. No error of a datagram ends it:
-// only c being closed by somebody else does. It leaves c open.
-func (r Receiver) Receive(ctx context.Context, c PacketReader) error {
+// Receive reads from all conns until ctx ends, and returns nil then. No error of a datagram ends it: only one of them
+// being closed by somebody else does. It leaves them open. Where the system can wait for many sockets at once they cost a goroutine and buffers
+// together, elsewhere each.
+func (r Receiver) Receive(ctx context.Context, conns ...PacketReader) error {
+	if us := sockets(conns); us != nil {
+		g, err := sock.NewGather(us)
+		if err != nil {
+			return err
+		}
+		defer g.Close()
+		return r.gather(ctx, g)
+	}
+	if len(conns) > 1 {
+		r = r.oneAtATime()
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for place, c := range conns {
+		group.Go(func() error { return r.receive(ctx, place, c) })
+	}
+	return group.Wait()
+}
+
+// sockets returns what can be gathered: all of conns or, if one cannot, nothing.
+func sockets(conns []PacketReader) (us []*sock.UDP) {
+	if !sock.Gathers {
+		return nil
+	}
+	for _, c := range conns {
+		u, ok := c.(*sock.UDP)
+		if !ok {
+			return nil
+		}
+		us = append(us, u)
+	}
+	return us
+}
+
+func (r Receiver) oneAtATime() Receiver {
+	var mu sync.Mutex
+	locked := Receiver{Handle: func(place int, ds []sock.Datagram) time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return r.Handle(place, ds)
+	}}
+	if r.Trouble != nil {
+		locked.Trouble = func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			r.Trouble(err)
+		}
+	}
+	return locked
+}
+
+// gather reads from all sockets of g. One in trouble makes the others rest too, for no longer than a millisecond while they have something to read.
+func (r Receiver) gather(ctx context.Context, g *sock.Gather) error {
+	defer context.AfterFunc(ctx, g.Wake)()
+	batch := make([]sock.Datagram, sock.MaxBatch)
+	var rest time.Duration
+	var wake time.Time
+	for ctx.Err() == nil {
+		if !wake.IsZero() && !time.Now().Before(wake) {
+			wake = r.Handle(NoPlace, nil)
+		}
+		place, n, err := g.Next(batch, wake)
+		switch {
+		case n > 0:
+			wake, rest = r.Handle(place, batch[:n]), 0
+		case errors.Is(err, sock.ErrWoken), errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			rest = min(max(2*rest, firstRest), lastRest)
+			r.trouble(ctx, err, rest)
+		}
+	}
+	return nil
+}
+
+// receive reads from one.
+func (r Receiver) receive(ctx context.Context, place int, c PacketReader) error {
 	defer interruptible(ctx, c)()
 	batch := make([]sock.Datagram, sock.MaxBatch)
 	var rest time.Duration
@@ -49,11 +133,11 @@ func (r Receiver) Receive(ctx context.Context, c PacketReader) error {
 		}
 		switch {
 		case n > 0:
-			wake, rest = r.Handle(batch[:n]), 0
+			wake, rest = r.Handle(place, batch[:n]), 0
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			wake = r.Handle(nil)
+			wake = r.Handle(NoPlace, nil)
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
