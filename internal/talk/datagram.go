@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
+	"sonde/internal/dial"
 	"sonde/internal/sock"
 )
 
@@ -25,8 +25,8 @@ import (
 func (c Conversation) Datagrams(ctx context.Context, conn *net.UDPConn, in io.ReadCloser, out Printer) Summary {
 	d := &datagrams{
 		session:  session{Conversation: c, conn: conn, in: in, out: out, start: time.Now()},
-		trouble:  trouble{conn: conn},
-		refusals: make(chan Refusal),
+		trouble:  dial.NewTrouble(conn),
+		refusals: make(chan dial.Refusal),
 		moved:    make(chan struct{}, 1),
 		over:     make(chan struct{}),
 	}
@@ -43,13 +43,13 @@ func (c Conversation) Datagrams(ctx context.Context, conn *net.UDPConn, in io.Re
 // datagrams is a session over UDP.
 type datagrams struct {
 	session
-	trouble  trouble
-	refusals chan Refusal  // from both halves to the one that follows
-	moved    chan struct{} // something was sent: the time to wait for its reply begins
-	over     chan struct{} // closed when nobody takes refusals any more
+	trouble  *dial.Trouble
+	refusals chan dial.Refusal // from both halves to the one that follows
+	moved    chan struct{}     // something was sent: the time to wait for its reply begins
+	over     chan struct{}     // closed when nobody takes refusals any more
 
 	// These belong to the goroutine that follows.
-	refusal   Refusal
+	refusal   dial.Refusal
 	refusedAt time.Duration // when the last refusal came; zero: never
 	told      bool          // of the refusal
 	silentFor time.Duration // the sending whose silence was told
@@ -82,7 +82,7 @@ func (d *datagrams) follow(ctx context.Context, sender, receiver <-chan outcome)
 }
 
 // refused takes note of a refusal, which is the last word once the input is at its end.
-func (d *datagrams) refused(r Refusal) {
+func (d *datagrams) refused(r dial.Refusal) {
 	d.refusal, d.refusedAt = r, d.now()
 	d.summary.Refusals++
 	d.told = false
@@ -140,7 +140,7 @@ func (d *datagrams) endBroken(err error) {
 	case ending == sock.Limit:
 		d.end(ending, err, "a limit of this machine: "+err.Error())
 	case errors.Is(err, syscall.EPERM):
-		d.end(sock.Failed, err, ownFirewall(d.trouble.to()))
+		d.end(sock.Failed, err, d.trouble.OwnFirewall())
 	default:
 		d.end(sock.Failed, err, err.Error())
 	}
@@ -210,100 +210,4 @@ func (d *datagrams) checkReply() time.Duration {
 	d.silentFor = sent
 	d.note(silenceMeans(silentTime))
 	return forever
-}
-
-// send sends the input datagram by datagram.
-func (d *datagrams) send() error {
-	local := d.conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-	cut := newCutter(d.in, MaxPayload(local), d.CRLF)
-	if d.One {
-		data, err := cut.all()
-		if err != nil {
-			return err
-		}
-		return d.write(data)
-	}
-	for {
-		line, err := cut.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := d.write(line); err != nil {
-			return err
-		}
-	}
-}
-
-// write sends one datagram. A write that returns the refusal of an earlier datagram
-// did not send its own (udp(7)), and is done again.
-func (d *datagrams) write(data []byte) error {
-	const tries = 16 // each needs a refusal of its own, and only what was sent is refused
-	for try := 1; ; try++ {
-		d.sent.mark(d.now())
-		_, err := d.conn.Write(data)
-		if err == nil {
-			break
-		}
-		refusal, ok := d.trouble.explain(err)
-		if !ok || try == tries {
-			return err
-		}
-		d.tell(refusal)
-	}
-	d.sent.Bytes += int64(len(data))
-	d.sent.Messages++
-	if len(data) == 0 {
-		d.sent.Empty++
-	}
-	select {
-	case d.moved <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-// tell hands a refusal to the goroutine that follows.
-func (d *datagrams) tell(r Refusal) {
-	select {
-	case d.refusals <- r:
-	case <-d.over:
-	}
-}
-
-// receive prints every datagram that comes. It returns only with an error.
-func (d *datagrams) receive() error {
-	size := d.bufferSize
-	if size == 0 {
-		size = 1 << 16
-	}
-	buf := make([]byte, size)
-	for {
-		n, err := d.conn.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = d.flush()
-		} else if refusal, ok := d.trouble.explain(err); ok {
-			d.tell(refusal)
-			continue
-		} else if err == nil {
-			err = d.received(buf[:n], n == size)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (d *datagrams) received(data []byte, truncated bool) error {
-	d.heard.Bytes += int64(len(data))
-	d.heard.Messages++
-	if len(data) == 0 {
-		d.heard.Empty++
-	}
-	if truncated {
-		d.heard.Truncated++
-	}
-	return d.print(data, truncated)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -13,8 +14,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sonde/internal/dial"
 	"sonde/internal/sock"
 )
+
+// maxPayload is the most that one IPv4 datagram carries.
+var maxPayload = dial.MaxPayload(netip.IPv4Unspecified())
 
 // recorder is a Printer that keeps each reply.
 type recorder struct{ replies []string }
@@ -101,7 +106,7 @@ func TestDatagramsTellTruncation(t *testing.T) {
 }
 
 func TestDatagramOfTheWholeInput(t *testing.T) {
-	for _, size := range []int{0, 1, 1500, maxPayload4} {
+	for _, size := range []int{0, 1, 1500, maxPayload} {
 		ours, peer := udpPeer(t)
 		answer(t, peer, same)
 		text := strings.Repeat("\n", size)
@@ -114,7 +119,7 @@ func TestDatagramOfTheWholeInput(t *testing.T) {
 }
 
 func TestDatagramsRefuseWhatDoesNotFit(t *testing.T) {
-	long := strings.Repeat("x", maxPayload4)
+	long := strings.Repeat("x", maxPayload)
 	for _, c := range []struct {
 		name, text, want string
 		one              bool
@@ -252,31 +257,5 @@ func TestDatagramsEndWithTheirContext(t *testing.T) {
 	s := Conversation{}.Datagrams(ctx, ours, in, Exact{io.Discard})
 	if s.Ending != sock.ByUs || !errors.Is(s.Err, context.Canceled) {
 		t.Errorf("%v: %v", s, s.Err)
-	}
-}
-
-func TestMaxPayloadIsTheSystemsOwn(t *testing.T) {
-	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
-		peer, err := net.ListenPacket("udp", address)
-		if err != nil {
-			t.Logf("%s: %v", address, err)
-			continue
-		}
-		defer peer.Close()
-		addr := addrOf(peer.LocalAddr())
-		conn, err := Dialer{}.DialUDP(context.Background(), addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if runtime.GOOS != "linux" {
-			continue // others have limits of their own below
-		}
-		if _, err := conn.Write(make([]byte, MaxPayload(addr.Addr()))); err != nil {
-			t.Errorf("%s: the most that fits: %v", address, err)
-		}
-		if _, err := conn.Write(make([]byte, MaxPayload(addr.Addr())+1)); err == nil {
-			t.Errorf("%s: one byte more fits", address)
-		}
 	}
 }

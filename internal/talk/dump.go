@@ -21,10 +21,15 @@ func (d *Dump) Print(r Reply) (bool, error) {
 
 func (d *Dump) append(dst, data []byte) []byte {
 	dst = AppendDump(dst, d.offset, data)
-	if !d.Datagrams {
-		d.offset += int64(len(data))
-	}
+	d.skip(len(data))
 	return dst
+}
+
+// skip counts what is shown otherwise.
+func (d *Dump) skip(n int) {
+	if !d.Datagrams {
+		d.offset += int64(n)
+	}
 }
 
 // Flush does nothing: no row waits to be filled.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"sonde/internal/safetext"
@@ -69,11 +70,15 @@ func (e *Escaped) Flush() error { return e.w.Flush() }
 // A Chat writes for a person who types meanwhile: whole lines, each reply with the time
 // it came and how long after the last line sent. What the peer said stands behind "<",
 // what sonde says of it behind "*", so that no peer can speak for it.
+//
+// ToggleHex may be called at any time.
 type Chat struct {
 	w         io.Writer
-	form      Form
+	plain     Form // when hex is off
 	datagrams bool
 
+	mu   sync.Mutex
+	form Form
 	text bytes.Buffer
 	safe *Escaped // into text
 	dump Dump     // into text
@@ -92,7 +97,10 @@ const (
 
 // NewChat returns a Chat that writes to w.
 func NewChat(w io.Writer, form Form, datagrams bool) *Chat {
-	c := &Chat{w: w, form: form, datagrams: datagrams}
+	c := &Chat{w: w, plain: form, form: form, datagrams: datagrams}
+	if form == Hex {
+		c.plain = Safe
+	}
 	c.safe = NewEscaped(&c.text, datagrams)
 	c.dump = Dump{W: &c.text, Datagrams: datagrams}
 	return c
@@ -100,6 +108,8 @@ func NewChat(w io.Writer, form Form, datagrams bool) *Chat {
 
 // Print writes r in one Write.
 func (c *Chat) Print(r Reply) (held bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.last = Reply{Time: r.Time, After: r.After}
 	switch c.form {
 	case Hex:
@@ -108,6 +118,9 @@ func (c *Chat) Print(r Reply) (held bool, err error) {
 		c.text.Write(r.Data)
 	default:
 		held, _ = c.safe.Print(r) // into memory
+	}
+	if c.form != Hex {
+		c.dump.skip(len(r.Data))
 	}
 	out := c.lines(nil)
 	switch {
@@ -121,8 +134,24 @@ func (c *Chat) Print(r Reply) (held bool, err error) {
 
 // Flush writes the bytes of a character whose rest did not come.
 func (c *Chat) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	_ = c.safe.Flush() // into memory
 	return c.write(c.lines(nil))
+}
+
+// ToggleHex turns hexadecimal on, or off again, and reports whether it is on now. Offsets go on counting either way.
+func (c *Chat) ToggleHex() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.form == Hex {
+		c.form = c.plain
+		return false
+	}
+	_ = c.safe.Flush()        // into memory: half a character has no place among bytes
+	_ = c.write(c.lines(nil)) // fails when the terminal is gone, which the next Print tells
+	c.form = Hex
+	return true
 }
 
 func (c *Chat) write(out []byte) error {

@@ -3,9 +3,11 @@ package talk
 import (
 	"bytes"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -120,6 +122,38 @@ func FuzzDump(f *testing.F) {
 		}
 		if !bytes.Equal(back, data) {
 			t.Errorf("%x came back as %x", data, back)
+		}
+	})
+}
+
+// FuzzChat says anything in any pieces, with the form turned over in between: what a person sees is whole lines, each behind its time,
+// and nothing that a terminal obeys.
+func FuzzChat(f *testing.F) {
+	f.Add([]byte("hello\nworld"), uint8(3), false)
+	f.Add([]byte("\x1b[2J\xe2\x82\xac\u202e\x9b\xf0\x9f"), uint8(1), true)
+	f.Fuzz(func(t *testing.T, data []byte, size uint8, datagrams bool) {
+		var out bytes.Buffer
+		chat := NewChat(&out, Safe, datagrams)
+		for i := 0; len(data) > 0; i++ {
+			n := min(len(data), int(size%7)+1)
+			if held, err := chat.Print(reply(string(data[:n]), -1)); err != nil || held && datagrams {
+				t.Fatal(held, err)
+			}
+			if data = data[n:]; i%5 == 4 {
+				chat.ToggleHex()
+			}
+		}
+		if err := chat.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out.String()) {
+			text, ok := strings.CutPrefix(line, "12:00:00.345           < ")
+			if !ok || !strings.HasSuffix(text, "\n") || !utf8.ValidString(text) {
+				t.Fatalf("%q", line)
+			}
+			if i := strings.IndexFunc(strings.TrimSuffix(text, "\n"), func(r rune) bool { return r != '\t' && !strconv.IsGraphic(r) }); i >= 0 {
+				t.Fatalf("%q is obeyed at %d", text, i)
+			}
 		}
 	})
 }

@@ -1,20 +1,19 @@
 package talk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync/atomic"
 	"time"
 
+	"sonde/internal/dial"
 	"sonde/internal/sock"
 )
 
-// Stream talks over a connection of bytes. The end of the input is passed on as a FIN
+// Stream talks over a connection of bytes. The end of the input is passed on as a FIN, or TLS's close_notify,
 // where conn has a CloseWrite; then the peer is listened to until its own.
 //
 // When the peer's FIN comes first, what the input still brings goes on being sent, for a
@@ -22,7 +21,7 @@ import (
 //
 // A Read of in must end when in is closed.
 func (c Conversation) Stream(ctx context.Context, conn net.Conn, in io.ReadCloser, out Printer) Summary {
-	s := &stream{session: session{Conversation: c, conn: conn, in: in, out: out, start: time.Now()}}
+	s := &stream{session: session{Conversation: c, conn: conn, in: in, out: out, start: time.Now()}, words: wordsFor(conn)}
 	s.summary.unit = "line"
 	sender, receiver := spawn(s.send), spawn(s.receive)
 	s.follow(ctx, sender, receiver)
@@ -33,6 +32,7 @@ func (c Conversation) Stream(ctx context.Context, conn net.Conn, in io.ReadClose
 // but for the atomic ones, which the sender sets.
 type stream struct {
 	session
+	words    words
 	writeErr error
 	failed   time.Duration // when writeErr came
 	peerFIN  time.Duration // when the peer's FIN came
@@ -41,6 +41,21 @@ type stream struct {
 	writing  atomic.Bool   // the sender waits for the peer to take what it writes
 	finSent  atomic.Bool   // our FIN is on its way, so that a FIN of the peer's comes second
 }
+
+// words are those that a kind of connection has for its end in order, and for the other.
+type words struct{ fin, rst string }
+
+func wordsFor(conn net.Conn) words {
+	switch conn.(type) {
+	case *dial.TLSConn:
+		return words{"close_notify", "RST"}
+	case *net.UnixConn:
+		return words{"end of file", "it closed without reading all"}
+	}
+	return words{"FIN", "RST"}
+}
+
+func (s *stream) peerClosed() string { return "the peer closed (" + s.words.fin + ")" }
 
 // follow watches both directions until the conversation is over.
 func (s *stream) follow(ctx context.Context, sender, receiver <-chan outcome) {
@@ -72,13 +87,13 @@ func (s *stream) inputOver(o outcome) {
 	case o.panicked != nil:
 		s.endPanicked(o.panicked)
 	case o.err == nil && s.peerFIN != 0:
-		s.end(sock.ByPeer, nil, "the peer closed (FIN)")
+		s.end(sock.ByPeer, nil, s.peerClosed())
 	case o.err == nil:
 		s.inputEnded = s.now()
 	case errors.As(o.err, &input):
 		s.end(sock.Failed, o.err, "we closed: "+o.err.Error())
 	case s.peerFIN != 0:
-		s.endBroken(o.err, "the peer closed (FIN), then ")
+		s.endBroken(o.err, s.peerClosed()+", then ")
 	default:
 		// What the peer said before it went may still be unread.
 		s.writeErr, s.failed = o.err, s.now()
@@ -98,19 +113,24 @@ func (s *stream) peerOver(o outcome) {
 	case o.err != nil:
 		s.endBroken(o.err, "")
 	case s.finSent.Load():
-		s.end(sock.ByUs, nil, s.weClosed()+", then the peer (FIN)")
+		s.end(sock.ByUs, nil, s.weClosed()+", then the peer ("+s.words.fin+")")
 	case s.Interactive:
-		s.end(sock.ByPeer, nil, "the peer closed (FIN)")
+		s.end(sock.ByPeer, nil, s.peerClosed())
 	default:
 		s.peerFIN = s.now()
+		s.detail(fmt.Sprintf("%s; what the input still brings is sent, until it brings nothing for %v", s.peerClosed(), s.patience()))
 	}
 }
 
 // endBroken ends what a read or a write says is broken.
 func (s *stream) endBroken(err error, before string) {
+	if errors.Is(err, dial.ErrTruncated) { // not in order, and perhaps not even by the peer
+		s.end(sock.Reset, nil, before+"the peer's side broke off ("+err.Error()+")")
+		return
+	}
 	switch ending := sock.EndingOf(err); ending {
 	case sock.Reset:
-		s.end(ending, nil, before+"the peer reset the connection (RST)")
+		s.end(ending, nil, before+"the peer reset the connection ("+s.words.rst+")")
 	case sock.TimedOut:
 		s.end(ending, nil, before+"the peer no longer answers, not even the system's own probes (timeout)")
 	case sock.Limit:
@@ -160,15 +180,19 @@ func (s *stream) checkFull() time.Duration {
 
 // checkLinger waits, the peer having closed its side, for an input that has dried up.
 func (s *stream) checkLinger() time.Duration {
-	patience := lingerTime
-	if s.Wait != 0 {
-		patience = max(0, s.Wait)
-	}
-	left := patience - (s.now() - max(s.peerFIN, s.sent.when()))
+	left := s.patience() - (s.now() - max(s.peerFIN, s.sent.when()))
 	if left <= 0 {
-		s.end(sock.ByPeer, nil, "the peer closed (FIN)")
+		s.end(sock.ByPeer, nil, s.peerClosed())
 	}
 	return left
+}
+
+// patience is how long the input may bring nothing once the peer has closed its side.
+func (s *stream) patience() time.Duration {
+	if s.Wait != 0 {
+		return max(0, s.Wait)
+	}
+	return lingerTime
 }
 
 // checkSilence waits, having closed our side, for the peer to close its own.
@@ -179,7 +203,7 @@ func (s *stream) checkSilence() time.Duration {
 	}
 	silent := s.silence(s.inputEnded)
 	if s.Wait > 0 && silent >= s.Wait {
-		s.end(sock.TimedOut, nil, fmt.Sprintf("the peer sent nothing and no FIN for %v after ours (timeout)", s.Wait))
+		s.end(sock.TimedOut, nil, fmt.Sprintf("the peer sent nothing and no %s for %v after ours (timeout)", s.words.fin, s.Wait))
 		return forever
 	}
 	left := time.Duration(forever)
@@ -188,98 +212,10 @@ func (s *stream) checkSilence() time.Duration {
 	}
 	if !s.told && left > 0 && silent >= hangTime {
 		s.told = true
-		s.note("input is at its end and our FIN is sent; waiting for the peer's FIN (--wait bounds this)")
+		s.note(fmt.Sprintf("input is at its end and our %s is sent; waiting for the peer's %s (--wait bounds this)", s.words.fin, s.words.fin))
 	}
 	if !s.told {
 		left = min(left, hangTime-silent)
 	}
 	return left
-}
-
-// An inputError is a failure to read the input.
-type inputError struct{ err error }
-
-func (e *inputError) Error() string { return "read input: " + e.err.Error() }
-func (e *inputError) Unwrap() error { return e.err }
-
-// send passes the input on until its end, then says so to the peer.
-func (s *stream) send() error {
-	var in io.Reader = s.in
-	if s.CRLF {
-		in = &crlfReader{in: in}
-	}
-	buf := make([]byte, 64<<10)
-	var lines lineCounter
-	for {
-		n, err := in.Read(buf)
-		if n > 0 {
-			s.sent.mark(s.now())
-			s.writing.Store(true)
-			written, werr := s.conn.Write(buf[:n])
-			s.writing.Store(false)
-			s.sent.Bytes += int64(written)
-			s.sent.Messages = lines.add(buf[:written])
-			if werr != nil {
-				return werr
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			s.finSent.Store(true)
-			if half, ok := s.conn.(interface{ CloseWrite() error }); ok {
-				_ = half.CloseWrite() // fails on a dead connection only, which the receiver tells
-			}
-			return nil
-		}
-		if err != nil {
-			return &inputError{err}
-		}
-	}
-}
-
-// receive prints what comes until the peer's FIN, for which it returns nil.
-func (s *stream) receive() error {
-	buf := make([]byte, 64<<10)
-	var lines lineCounter
-	for {
-		n, err := s.conn.Read(buf)
-		if n > 0 {
-			s.heard.Bytes += int64(n)
-			s.heard.Messages = lines.add(buf[:n])
-			if err := s.print(buf[:n], false); err != nil {
-				return err
-			}
-		}
-		switch {
-		case err == nil:
-			continue
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if err := s.flush(); err != nil {
-				return err
-			}
-			continue
-		case errors.Is(err, io.EOF):
-			return s.flush()
-		}
-		if ferr := s.flush(); ferr != nil {
-			return ferr
-		}
-		return err
-	}
-}
-
-// A lineCounter counts lines across reads, the last one though unfinished.
-type lineCounter struct {
-	whole    int64
-	unclosed bool
-}
-
-func (l *lineCounter) add(data []byte) int64 {
-	if len(data) > 0 {
-		l.whole += int64(bytes.Count(data, []byte{'\n'}))
-		l.unclosed = data[len(data)-1] != '\n'
-	}
-	if l.unclosed {
-		return l.whole + 1
-	}
-	return l.whole
 }

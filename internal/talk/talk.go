@@ -35,12 +35,18 @@ type Conversation struct {
 	// conversation at once, and what becomes of every datagram is noted.
 	Interactive bool
 
+	// Commands, if not nil, has lines of the input that begin with a slash done instead of sent.
+	Commands *Commands
+
 	CRLF bool // each line feed of the input is sent as CR LF, unless it is one already
 	One  bool // Datagrams sends the whole input as one
 
 	// Note, if not nil, is told in words what happens meanwhile and ends nothing. It is
 	// called from one goroutine at a time.
 	Note func(text string)
+
+	// Detail, if not nil, is told as Note is what only some want to know.
+	Detail func(text string)
 
 	bufferSize int // for a datagram received; zero is 65,536, more than any can be
 }
@@ -104,11 +110,14 @@ type session struct {
 	panicked   any
 }
 
-// A direction counts what goes one way. The Count belongs to the goroutine that moves
-// the bytes until it is joined; last may be read by anybody.
+// A direction counts what goes one way. One goroutine counts, anybody may read.
 type direction struct {
-	Count
-	last atomic.Int64 // when something last went, since the session's start; zero: never
+	bytes, messages, empty, truncated atomic.Int64
+	last                              atomic.Int64 // when something last went, since the session's start; zero: never
+}
+
+func (d *direction) count() Count {
+	return Count{d.bytes.Load(), d.messages.Load(), d.empty.Load(), d.truncated.Load()}
 }
 
 // now is the time since the session's start, and never zero, which stands for never.
@@ -157,6 +166,12 @@ func (s *session) note(text string) {
 	}
 }
 
+func (s *session) detail(text string) {
+	if s.Detail != nil {
+		s.Detail(text)
+	}
+}
+
 // silence is how long nothing came from the peer, counted from no earlier than since.
 func (s *session) silence(since time.Duration) time.Duration {
 	if s.printing.Load() {
@@ -177,7 +192,7 @@ func (s *session) finish(running ...<-chan outcome) Summary {
 	if s.panicked != nil {
 		panic(s.panicked)
 	}
-	s.summary.Sent, s.summary.Received = s.sent.Count, s.heard.Count
+	s.summary.Sent, s.summary.Received = s.sent.count(), s.heard.count()
 	s.summary.Elapsed = time.Since(s.start)
 	return s.summary
 }

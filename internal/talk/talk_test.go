@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sonde/internal/dial"
 	"sonde/internal/lab"
 )
 
@@ -31,7 +32,7 @@ func tcpPair(t *testing.T) (ours, peer *net.TCPConn) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ours, err = Dialer{}.DialTCP(context.Background(), addrOf(l.Addr()))
+	ours, err = dial.Dialer{}.DialTCP(context.Background(), addrOf(l.Addr()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func udpPeer(t *testing.T) (ours, peer *net.UDPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { peer.Close() })
-	ours, err = Dialer{}.DialUDP(context.Background(), addrOf(peer.LocalAddr()))
+	ours, err = dial.Dialer{}.DialUDP(context.Background(), addrOf(peer.LocalAddr()))
 	if err != nil {
 		t.Fatal(err)
 	}

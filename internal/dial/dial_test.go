@@ -1,4 +1,4 @@
-package talk
+package dial
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func unused(t *testing.T, network string) netip.AddrPort {
 func TestDialRefused(t *testing.T) {
 	addr := unused(t, "tcp")
 	_, err := Dialer{}.DialTCP(context.Background(), addr)
-	var dial *DialError
+	var dial *Error
 	if !errors.As(err, &dial) || dial.Ending != sock.Reset || dial.Self {
 		t.Fatalf("%+v", err)
 	}
@@ -52,7 +52,7 @@ func TestDialIsNeverToItself(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("other systems refuse to begin with")
 	}
-	var dial *DialError
+	var dial *Error
 	addr := unused(t, "tcp")
 	if _, err := (Dialer{Source: addr}).DialTCP(context.Background(), addr); !errors.As(err, &dial) || !dial.Self || dial.Ending != sock.Reset {
 		t.Errorf("tcp: %v", err)
@@ -87,7 +87,7 @@ func TestDialTimesOut(t *testing.T) {
 	}
 	defer l.Close()
 	_, err = Dialer{Timeout: 1}.DialTCP(context.Background(), addrOf(l.Addr()))
-	var dial *DialError
+	var dial *Error
 	if !errors.As(err, &dial) || dial.Ending != sock.TimedOut {
 		t.Fatal(err)
 	}
@@ -100,6 +100,32 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	cancel(cause)
 	if _, err := (Dialer{}).DialTCP(ctx, unused(t, "tcp")); !errors.Is(err, cause) {
 		t.Error(err)
+	}
+}
+
+func TestMaxPayloadIsTheSystemsOwn(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		peer, err := net.ListenPacket("udp", address)
+		if err != nil {
+			t.Logf("%s: %v", address, err)
+			continue
+		}
+		defer peer.Close()
+		addr := addrOf(peer.LocalAddr())
+		conn, err := Dialer{}.DialUDP(context.Background(), addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if runtime.GOOS != "linux" {
+			continue // others have limits of their own below
+		}
+		if _, err := conn.Write(make([]byte, MaxPayload(addr.Addr()))); err != nil {
+			t.Errorf("%s: the most that fits: %v", address, err)
+		}
+		if _, err := conn.Write(make([]byte, MaxPayload(addr.Addr())+1)); err == nil {
+			t.Errorf("%s: one byte more fits", address)
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-package talk
+package dial
 
 import (
 	"errors"
@@ -55,6 +55,9 @@ func (r Refusal) ownWords() string {
 	return ownFirewall(r.to)
 }
 
+// OwnFirewall words the errno EPERM of a packet to that address.
+func (t *Trouble) OwnFirewall() string { return ownFirewall(t.to()) }
+
 func ownFirewall(to netip.AddrPort) string {
 	return fmt.Sprintf("this machine's own firewall refused to send to %v", to)
 }
@@ -76,19 +79,22 @@ func (r Refusal) message() string {
 	return "ICMP " + what + " from " + from
 }
 
-// trouble tells a refusal from an error of our own. Both halves of a session meet the
+// Trouble tells a refusal from an error of our own. Both halves of a session meet the
 // same socket's errors, each at its own time; so what one takes off the error queue
 // must explain what the other is still to return.
-type trouble struct {
+type Trouble struct {
 	conn *net.UDPConn
 
 	mu   sync.Mutex
 	last Refusal
 }
 
-// explain returns the refusal behind an error of a read or a write, or false when it is
+// NewTrouble watches conn, a connected socket of which it reads the error queue and nothing else.
+func NewTrouble(conn *net.UDPConn) *Trouble { return &Trouble{conn: conn} }
+
+// Explain returns the refusal behind an error of a read or a write, or false when it is
 // none.
-func (t *trouble) explain(err error) (Refusal, bool) {
+func (t *Trouble) Explain(err error) (Refusal, bool) {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) || errno == syscall.EPERM { // our own firewall's is the write's error
 		return Refusal{}, false
@@ -115,7 +121,7 @@ func (t *trouble) explain(err error) (Refusal, bool) {
 }
 
 // to is the peer.
-func (t *trouble) to() netip.AddrPort {
+func (t *Trouble) to() netip.AddrPort {
 	to := t.conn.RemoteAddr().(*net.UDPAddr).AddrPort()
 	return netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 }

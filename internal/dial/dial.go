@@ -1,4 +1,8 @@
-package talk
+// Package dial makes connections and says, where there is none, why and who said so.
+//
+// A Dialer connects to one address; Race tries several. What they return belongs to the caller,
+// who closes it. Nothing here has words for the end of a conversation, only for its beginning.
+package dial
 
 import (
 	"context"
@@ -13,7 +17,7 @@ import (
 	"sonde/internal/sock"
 )
 
-// A Dialer makes the connection for a conversation.
+// A Dialer connects to one address at a time.
 type Dialer struct {
 	Source  netip.AddrPort // of our end; the zero value leaves address and port to the system
 	Timeout time.Duration  // for connecting; zero is 10 seconds
@@ -22,8 +26,8 @@ type Dialer struct {
 // DefaultTimeout is how long connecting may take when a Dialer does not say.
 const DefaultTimeout = 10 * time.Second
 
-// A DialError says why there is no connection.
-type DialError struct {
+// An Error says why there is no connection.
+type Error struct {
 	Addr   netip.AddrPort
 	Ending sock.Ending // Reset: refused; TimedOut: no answer; Limit; else Failed
 	Self   bool        // refused: the connection was one to our own end
@@ -34,7 +38,7 @@ type DialError struct {
 }
 
 // Error names the address and the reason.
-func (e *DialError) Error() string {
+func (e *Error) Error() string {
 	switch {
 	case e.Self:
 		return fmt.Sprintf("connection refused by %v: nobody listens there; what answered was our own end of the connection", e.Addr)
@@ -57,12 +61,12 @@ func (e *DialError) Error() string {
 }
 
 // Unwrap returns the system's error.
-func (e *DialError) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error { return e.Err }
 
 // errSelf is what a connection to oneself is refused with.
 var errSelf = errors.New("the connection is to itself")
 
-// DialTCP connects to addr. Its error is a *DialError, or the cause of ctx's end.
+// DialTCP connects to addr. Its error is a *Error, or the cause of ctx's end.
 //
 // A port that nobody listens on can become a connection to itself when the system
 // gives that very port to our end (RFC 9293 section 3.5, simultaneous open). It is refused.
@@ -87,10 +91,7 @@ func (d Dialer) DialUDP(ctx context.Context, addr netip.AddrPort) (*net.UDPConn,
 }
 
 func (d Dialer) dial(ctx context.Context, proto probe.Proto, addr netip.AddrPort) (net.Conn, error) {
-	timeout := d.Timeout
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
+	timeout := d.timeout()
 	dialer := net.Dialer{Timeout: timeout}
 	if d.Source.IsValid() {
 		dialer.LocalAddr = net.TCPAddrFromAddrPort(d.Source)
@@ -117,14 +118,21 @@ func (d Dialer) dial(ctx context.Context, proto probe.Proto, addr netip.AddrPort
 	}
 	if isSelf(conn) {
 		abandon(conn)
-		return nil, &DialError{Addr: addr, Ending: sock.Reset, Self: true, Err: errSelf}
+		return nil, &Error{Addr: addr, Ending: sock.Reset, Self: true, Err: errSelf}
 	}
 	return conn, nil
 }
 
-func dialError(addr netip.AddrPort, err error, timeout time.Duration) *DialError {
+func (d Dialer) timeout() time.Duration {
+	if d.Timeout == 0 {
+		return DefaultTimeout
+	}
+	return d.Timeout
+}
+
+func dialError(addr netip.AddrPort, err error, timeout time.Duration) *Error {
 	// Only what was connected can be reset; a SYN is refused.
-	e := &DialError{Addr: addr, Ending: sock.EndingOf(err), Met: errors.Is(err, sock.ErrReset), Err: err}
+	e := &Error{Addr: addr, Ending: sock.EndingOf(err), Met: errors.Is(err, sock.ErrReset), Err: err}
 	var network net.Error
 	if errors.As(err, &network) && network.Timeout() {
 		e.Ending, e.Err = sock.TimedOut, fmt.Errorf("no reply to our SYN within %v", timeout)
@@ -138,7 +146,7 @@ func dialError(addr netip.AddrPort, err error, timeout time.Duration) *DialError
 }
 
 // explain puts what the network said in the place of what the system made of it.
-func (e *DialError) explain(said sock.ICMPError) {
+func (e *Error) explain(said sock.ICMPError) {
 	e.Ending, e.Err = sock.Failed, said.Errno
 	e.ICMP = &Refusal{ICMPError: said, to: e.Addr, known: true}
 }
