@@ -1,0 +1,205 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sonde/internal/dial"
+	"sonde/internal/pace"
+	"sonde/internal/sock"
+)
+
+// mostKnocks is how many connections are in the making at once, where a timetable asks for them.
+const mostKnocks = 4096
+
+// A knocker is one call of Knock.
+type knocker struct {
+	Plan
+	start   time.Time
+	tickets atomic.Int64
+
+	mu     sync.Mutex // guards all below
+	report Report
+	last   time.Duration // when the last probe began
+	first  time.Duration
+	heard  bool
+	before time.Duration // the last connect time
+	jitter float64
+}
+
+// Knock measures connections alone: each probe is a fresh one, which is ended by a reset when it stands. A probe's Service time
+// is that of TCP's handshake, its Latency the time from when it was to begin until the connection stood, TLS included.
+// With Rate as many go side by side as it takes, without it Connections.
+//
+// A connection that is refused is lost, and Refused; an Event before its Reply has the reason. How long is waited for one is Dial's affair.
+func Knock(ctx context.Context, p Plan) (*Report, error) { return knock(ctx, p, pace.Precise()) }
+
+func knock(ctx context.Context, p Plan, alarm *pace.Alarm) (*Report, error) {
+	defer alarm.Close()
+	k := &knocker{Plan: p, start: time.Now(), first: -1, report: Report{
+		Latency: NewDistribution(), Service: NewDistribution(), Connect: NewDistribution(), TLS: NewDistribution(), FirstByte: NewDistribution(),
+	}}
+	k.tickets.Store(int64(p.most()))
+	stop := k.tell()
+	if p.Rate > 0 {
+		k.byTable(ctx, alarm)
+	} else {
+		k.inTurn(ctx)
+	}
+	stop()
+	r := &k.report
+	r.Connect, r.Elapsed, r.Asked, r.Interrupted = r.Service, time.Since(k.start), p.Rate, ctx.Err() != nil
+	r.Jitter = time.Duration(k.jitter)
+	if k.last > k.first && r.Probes > 1 {
+		r.Achieved = float64(r.Probes-1) / (k.last - k.first).Seconds()
+	}
+	return r, nil
+}
+
+// tell tells of the progress once a second until the function it returns is called.
+func (k *knocker) tell() (stop func()) {
+	if k.Progress == nil {
+		return func() {}
+	}
+	tick, done := time.NewTicker(time.Second), make(chan struct{})
+	var told sync.WaitGroup
+	told.Go(func() {
+		for {
+			select {
+			case <-tick.C:
+				k.mu.Lock()
+				k.Progress(k.report.Counts)
+				k.mu.Unlock()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		tick.Stop()
+		close(done)
+		told.Wait()
+	}
+}
+
+func (k *knocker) byTable(ctx context.Context, alarm *pace.Alarm) {
+	table, total := pace.NewTimetable(k.start, k.Rate), k.most()
+	places := make(chan struct{}, mostKnocks)
+	var all sync.WaitGroup
+	defer all.Wait()
+	for given := uint64(0); given < total; {
+		for due := table.Due(time.Now(), total); given < due; given++ {
+			select {
+			case places <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			seq := given
+			all.Go(func() {
+				k.one(ctx, int(seq), seq, table.At(seq))
+				<-places
+			})
+		}
+		if given < total && alarm.Wait(ctx, table.At(given)) != nil {
+			return
+		}
+	}
+	k.report.Stalled = table.Moved()
+}
+
+func (k *knocker) inTurn(ctx context.Context) {
+	var all sync.WaitGroup
+	var seq atomic.Uint64
+	for i := range k.Connections {
+		all.Go(func() {
+			for ctx.Err() == nil && k.tickets.Add(-1) >= 0 && (k.Duration == 0 || time.Since(k.start) < k.Duration) {
+				k.one(ctx, i, seq.Add(1)-1, time.Now())
+			}
+		})
+	}
+	all.Wait()
+}
+
+// one makes a connection and ends it.
+func (k *knocker) one(ctx context.Context, index int, seq uint64, intended time.Time) {
+	began := time.Now()
+	k.begin(began.Sub(k.start))
+	conn, phases, err := k.Dial(ctx)
+	now := time.Now()
+	reply := Reply{Conn: index, Seq: seq, Fate: Lost, Latency: now.Sub(intended), Service: phases.Connect}
+	if err == nil {
+		reply.Fate = Answered
+		if k.Event != nil {
+			k.event(Event{Kind: Opened, Conn: index, Phases: phases, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
+		}
+		abandon(conn)
+	}
+	if err != nil && ctx.Err() != nil {
+		return // pending: it was interrupted
+	}
+	k.end(reply, phases, err)
+}
+
+func (k *knocker) begin(at time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.first < 0 {
+		k.first = at
+	}
+	k.last = max(k.last, at)
+	k.report.Probes++
+	k.report.Pending++
+}
+
+func (k *knocker) event(e Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.Event(e)
+}
+
+func (k *knocker) end(reply Reply, phases Phases, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.report.Pending--
+	switch {
+	case err == nil:
+		k.made(reply, phases)
+	case sock.IsLimit(err):
+		k.report.Unsent++
+	default:
+		k.report.Lost++
+		if isRefusal(err) {
+			k.report.Refused++
+		}
+	}
+	if err != nil && k.Event != nil {
+		k.Event(Event{Kind: NotOpen, Conn: reply.Conn, Err: err})
+	}
+	if k.Reply != nil {
+		k.Reply(reply)
+	}
+}
+
+// made takes a connection's times in. The lock is held.
+func (k *knocker) made(reply Reply, phases Phases) {
+	k.report.Answered++
+	k.report.Latency.Record(reply.Latency)
+	k.report.Service.Record(phases.Connect)
+	if phases.TLS > 0 {
+		k.report.TLS.Record(phases.TLS)
+	}
+	if k.heard {
+		d := float64(phases.Connect - k.before)
+		k.jitter += (max(d, -d) - k.jitter) / 16
+	}
+	k.heard, k.before = true, phases.Connect
+}
+
+// isRefusal reports whether somebody said that there is no connection, rather than nobody anything.
+func isRefusal(err error) bool {
+	var refused *dial.Error
+	return errors.As(err, &refused) && refused.Ending == sock.Reset
+}
