@@ -23,8 +23,9 @@ import (
 // A bindAddr is what a server's ADDR says: HOST:PORT, HOST, PORT or :PORT. A port without a
 // host stays on localhost: to be reached from elsewhere is said in so many words.
 type bindAddr struct {
-	host string // a name, an address, localhost (both loopbacks) or * (every address)
-	port uint16
+	host  string // a name, an address, localhost (both loopbacks) or * (every address)
+	port  uint16
+	named bool // the port stands in ADDR
 }
 
 const bindForms = "write HOST:PORT, HOST or PORT: localhost:9000, 9000, [::1]:9000, 192.0.2.1, *:9000 (every address)"
@@ -37,8 +38,8 @@ func parseBind(text string, defaultPort uint16) (bindAddr, error) {
 	if allDigits(text) {
 		text = ":" + text
 	}
-	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
-		text += ":" + strconv.Itoa(int(defaultPort))
+	if inner, ok := strings.CutPrefix(text, "["); ok && strings.HasSuffix(inner, "]") && strings.Count(inner, "]") == 1 {
+		return withDefaults(strings.TrimSuffix(inner, "]"), defaultPort), nil
 	}
 	if !strings.Contains(text, ":") {
 		return withDefaults(text, defaultPort), nil
@@ -47,15 +48,17 @@ func parseBind(text string, defaultPort uint16) (bindAddr, error) {
 	if err != nil {
 		return bindAddr{}, misuse(fmt.Errorf("%q is no address to listen on", text), bindForms)
 	}
-	n, err := parseBindPort(port)
-	return withDefaults(host, n), err
+	b := withDefaults(host, 0)
+	b.port, err = parseBindPort(port)
+	b.named = true
+	return b, err
 }
 
 func withDefaults(host string, port uint16) bindAddr {
 	if host == "" {
 		host = "localhost"
 	}
-	return bindAddr{host, port}
+	return bindAddr{host: host, port: port}
 }
 
 func parseBindPort(text string) (uint16, error) {
@@ -136,28 +139,41 @@ func (b bindAddr) lookUp(ctx context.Context) ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// bind binds what ADDR, --tcp and --udp say and notes what the user may want to know of it.
-func (a *app) bind(ctx context.Context, cmd *cobra.Command, addr bindAddr, tcp, udp bool) (*serve.Sockets, error) {
+// bind binds what ADDR and the flags say and notes what the user may want to know of it.
+func (a *app) bind(ctx context.Context, cmd *cobra.Command, addr bindAddr, f *serverFlags) (*serve.Sockets, error) {
 	addrs, err := addr.addrs(ctx)
 	if err != nil {
 		return nil, err
 	}
-	sockets, err := serve.Bind(ctx, serve.Want{Addrs: addrs, Port: addr.port, TCP: tcp, UDP: udp})
-	if err != nil {
-		return nil, bindFailure(cmd, err)
+	want := serve.Want{Addrs: addrs, Port: addr.port}
+	want.TCP, want.UDP = f.protocols()
+	var sockets *serve.Sockets
+	if f.ports != "" {
+		sockets, err = a.bindPorts(ctx, f, want)
+	} else if sockets, err = serve.Bind(ctx, want); err != nil {
+		err = bindFailure(cmd, err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	a.noteBound(addrs, sockets)
+	return sockets, nil
+}
+
+// noteBound notes what is missing, and who can reach what is there.
+func (a *app) noteBound(addrs []netip.Addr, sockets *serve.Sockets) {
 	if missing := absent(sockets.Missing); len(missing) > 0 {
 		a.note("note: this machine has no %s; going on without", strings.Join(missing, ", no "))
 	}
 	for _, u := range sockets.UDP {
 		if err := u.PacketInfo(); err != nil && u.LocalAddr().Addr().IsUnspecified() {
 			a.note("note: %v", err)
+			break
 		}
 	}
 	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !a.IsLoopback() }) {
 		a.note("note: other machines can reach this; localhost keeps it to this one")
 	}
-	return sockets, nil
 }
 
 // absent returns the addresses that could not be bound, each once.

@@ -16,22 +16,22 @@ import (
 
 func TestParseBind(t *testing.T) {
 	for text, want := range map[string]bindAddr{
-		"":                {"localhost", 9},
-		"9000":            {"localhost", 9000},
-		":9000":           {"localhost", 9000},
-		"0":               {"localhost", 0},
-		"localhost":       {"localhost", 9},
-		"localhost:9000":  {"localhost", 9000},
-		"192.0.2.1":       {"192.0.2.1", 9},
-		"192.0.2.1:9000":  {"192.0.2.1", 9000},
-		"*":               {"*", 9},
-		"*:9000":          {"*", 9000},
-		"::1":             {"::1", 9},
-		"::":              {"::", 9},
-		"[::1]":           {"::1", 9},
-		"[::1]:9000":      {"::1", 9000},
-		"[fe80::1%lo]:90": {"fe80::1%lo", 90},
-		"my-host.example": {"my-host.example", 9},
+		"":                {"localhost", 9, false},
+		"9000":            {"localhost", 9000, true},
+		":9000":           {"localhost", 9000, true},
+		"0":               {"localhost", 0, true},
+		"localhost":       {"localhost", 9, false},
+		"localhost:9000":  {"localhost", 9000, true},
+		"192.0.2.1":       {"192.0.2.1", 9, false},
+		"192.0.2.1:9000":  {"192.0.2.1", 9000, true},
+		"*":               {"*", 9, false},
+		"*:9000":          {"*", 9000, true},
+		"::1":             {"::1", 9, false},
+		"::":              {"::", 9, false},
+		"[::1]":           {"::1", 9, false},
+		"[::1]:9000":      {"::1", 9000, true},
+		"[fe80::1%lo]:90": {"fe80::1%lo", 90, true},
+		"my-host.example": {"my-host.example", 9, false},
 	} {
 		if got, err := parseBind(text, 9); err != nil || got != want {
 			t.Errorf("%q is %v, %v; want %v", text, got, err, want)

@@ -60,7 +60,7 @@ It scans ports, talks to servers, answers as one, and says what it saw and how i
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress, notes or log; results and errors only")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "say more")
 	root.SetHelpCommand(helpCommand())
-	root.AddCommand(a.scanCommand(), a.reportCommand(), a.echoCommand(), a.talkCommand(), a.listenCommand(), a.doctorCommand())
+	root.AddCommand(a.scanCommand(), a.reportCommand(), a.echoCommand(), a.talkCommand(), a.pingCommand(), a.listenCommand(), a.doctorCommand())
 	return root
 }
 

@@ -13,10 +13,10 @@ import (
 // use probe, the words. Packages on one floor do not know each other.
 var floors = [][]string{
 	{"probe"},
-	{"target", "shuffle", "packet", "service", "payload", "safetext", "loss"},
+	{"target", "shuffle", "packet", "service", "payload", "safetext", "loss", "cert"},
 	{"pace", "sock", "route", "xdp"},
-	{"probe/connect", "probe/udp", "probe/ping", "probe/banner", "probe/stateless", "probe/syn", "serve"},
-	{"scan", "echo", "talk", "listen"},
+	{"probe/connect", "probe/udp", "probe/ping", "probe/banner", "probe/stateless", "probe/syn", "serve", "dial"},
+	{"scan", "echo", "talk", "listen", "measure"},
 	{"report", "journal"},
 	{"cli"},
 	{""}, // main
@@ -24,7 +24,7 @@ var floors = [][]string{
 
 // aside are packages that no part of the program may import: tests, tools and documents.
 var aside = map[string]bool{
-	"internal/lab": true, "internal/sock/socktest": true, "internal/service/gen": true, "bench": true, "bench/curve": true, "docs": true, "docs/gen": true,
+	"internal/lab": true, "internal/sock/socktest": true, "internal/dial/dialtest": true, "internal/service/gen": true, "bench": true, "bench/curve": true, "docs": true, "docs/gen": true,
 }
 
 func TestImportsGoDown(t *testing.T) {

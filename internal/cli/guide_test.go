@@ -30,7 +30,7 @@ const guideFile = "../../docs/guide.md"
 // A fenced block marked «console» is a terminal: its lines that begin with "$ " are run by sh, in order,
 // each to its end; "> " goes on with a command. One marked «console server» is a terminal beside it, whose one command goes on while the blocks
 // under it are run; a line "^C" ends it when its section ends, and without such a line it has to end by
-// itself. Times, round trips and ports that the kernel chose may differ from run to run, and nothing else.
+// itself. Times, round trips, fingerprints and ports that the kernel chose may differ from run to run, and nothing else.
 func TestGuide(t *testing.T) {
 	network := lab.Enter(t)
 	if network == nil {
@@ -266,6 +266,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+Z`), "TIME"},
 	{regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{3}`), "CLOCK"},
 	{regexp.MustCompile(`\b\d+(\.\d+)? ?(ns|µs|ms|s)\b`), "DURATION"},
+	{regexp.MustCompile(`sha256:[0-9a-f]{64}`), "FINGERPRINT"},
 	{regexp.MustCompile(`"(rtt_ms|elapsed_s)":[\d.e-]+`), `"$1":DURATION`},
 	{regexp.MustCompile(`:(3[2-9]\d{3}|[45]\d{4}|60\d{3})\b`), ":PORT"}, // Linux chooses from 32768 to 60999
 }

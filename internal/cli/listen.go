@@ -40,11 +40,16 @@ ADDR is HOST:PORT, HOST, PORT or :PORT; what is left out is localhost and 9998. 
 both 127.0.0.1 and ::1 are listened on; *:PORT is every address of this machine. Port 0 takes
 one that is free.
 
+With --tls or --tls-cert it serves TLS, which is over TCP only; a line, "certificate sha256:...",
+has the fingerprint. Started by a systemd socket unit it listens on the sockets that it was
+given, TCP and UDP, in the place of ADDR. SIGUSR1 makes it write a line with what it has had so far.
+
 Ctrl-C or SIGTERM ends it, after --grace at most, with exit code 0; so does --count. A second
 one ends it at once. Exit code 1: it could not listen; 2: misused.`,
 		Example: `  sonde listen
   sonde listen --udp 5140 -o json
-  sonde listen --tcp --raw --count 1 :7007 > message`,
+  sonde listen --tcp --raw --count 1 :7007 > message
+  sonde listen --tls --max-conns-per-source 10`,
 		Args: atMostOneAddr,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.listen(cmd, f, args) },
 	}
@@ -94,17 +99,41 @@ func (a *app) listen(cmd *cobra.Command, f listenFlags, args []string) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	return a.serveOn(cmd, &f.serverFlags, args, listenPort, func(ctx context.Context, log *serverLog, sockets *serve.Sockets) error {
-		server := listen.Server{Limits: f.limits, Sink: a.sink(f), Raw: f.raw, Count: f.count, Event: log.event, Missed: a.missed}
-		err := eachSocket(sockets, server.Sink.Listening)
+	var udp listen.UDPCounts
+	state := func() udpState {
+		return udpState{in: udp.In.Load(), dropped: []dropCount{{serve.Denied.String(), udp.Denied.Load()}}}
+	}
+	return a.serveOn(cmd, &f.serverFlags, args, listenPort, state, func(ctx context.Context, s *serving) error {
+		server := listen.Server{Limits: f.limits, Sink: a.sink(f), Raw: f.raw, Count: f.count, Event: s.event, Counts: &s.counts, TLS: s.tls, UDP: &udp, Missed: a.missed}
+		err := a.certificate(f, s)
 		if err == nil {
-			err = server.Serve(ctx, sockets.TCP, packetConns(sockets))
+			err = eachSocket(s.sockets, server.Sink.Listening)
+		}
+		if err == nil {
+			err = server.Serve(ctx, s.sockets.TCP, packetConns(s.sockets))
 		}
 		if errors.Is(err, syscall.EPIPE) {
 			return nil // the reader of stdout has had enough
 		}
 		return err
 	})
+}
+
+// certificate tells which certificate clients will see, in the words of the output.
+func (a *app) certificate(f listenFlags, s *serving) (err error) {
+	if s.tls == nil {
+		return nil
+	}
+	switch mark := fingerprint(s.tls); {
+	case f.raw:
+		a.note("certificate %s", mark)
+	case f.output == "json":
+		_, err = fmt.Fprintf(a.out, `{"type":"certificate","fingerprint":%q}`+"\n", mark)
+	default:
+		_, err = fmt.Fprintf(a.out, "certificate %s\n", mark)
+	}
+	a.tellClients(&f.tls, s.tls, s.sockets)
+	return err
 }
 
 func packetConns(s *serve.Sockets) (cs []listen.Conn) {

@@ -32,12 +32,22 @@ func (f family) String() string {
 
 // lookUp returns the addresses of a name that f allows, IPv4 before IPv6, each once.
 func (f family) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
+	addrs, err := f.lookUpSorted(ctx, name)
+	slices.SortStableFunc(addrs, byFamily)
+	return addrs, err
+}
+
+// lookUpSorted returns them in the resolver's order: those first that this machine can reach best (RFC 6724).
+func (f family) lookUpSorted(ctx context.Context, name string) ([]netip.Addr, error) {
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	if err != nil {
 		return nil, fmt.Errorf("hostname %s could not be resolved: %w", name, dnsReason(err))
 	}
 	return f.choose(name, addrs)
 }
+
+// byFamily sorts IPv4 before IPv6.
+func byFamily(a, b netip.Addr) int { return a.BitLen() - b.BitLen() }
 
 // Addresses asked for at once: resolvers refuse who asks too fast.
 const lookUpsAtOnce = 16
@@ -72,7 +82,7 @@ func (f family) lookUpAll(ctx context.Context, specs []target.Spec) (map[string]
 	return answers, nil
 }
 
-// choose is what lookUp makes of the addresses of a name.
+// choose is what lookUpSorted makes of the addresses of a name.
 func (f family) choose(name string, addrs []netip.Addr) ([]netip.Addr, error) {
 	var allowed []netip.Addr
 	for _, a := range addrs {
@@ -80,7 +90,6 @@ func (f family) choose(name string, addrs []netip.Addr) ([]netip.Addr, error) {
 			allowed = append(allowed, a)
 		}
 	}
-	slices.SortStableFunc(allowed, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
 	if len(allowed) == 0 {
 		return nil, fmt.Errorf("hostname %s has no %s address", name, f)
 	}

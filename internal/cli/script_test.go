@@ -17,12 +17,14 @@ func TestMain(m *testing.M) {
 	lab.Main()
 	testscript.Main(m, map[string]func(){
 		"sonde": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+		"peer":  peerMain,
 	})
 }
 
 // The scripts say what a user types and what comes of it. Beside testscript's own commands they have:
 //
 //	waitfor FILE REGEXP        wait until the file has a match
+//	make-cert CERT KEY AGE     write a certificate for localhost that was made so long ago (valid a year), and its key
 //	env-from FILE REGEXP NAME  set an environment variable to the first group of the match
 func TestScripts(t *testing.T) { runScripts(t, "testdata/script", nil) }
 
@@ -31,7 +33,7 @@ func runScripts(t *testing.T, dir string, setup func(*testscript.Env) error) {
 		Dir:   dir,
 		Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"waitfor": waitFor, "env-from": envFrom,
+			"waitfor": waitFor, "env-from": envFrom, "make-cert": makeCert,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {

@@ -3,8 +3,10 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	"golang.org/x/term"
@@ -20,7 +22,8 @@ type terminal struct {
 	out    io.WriteCloser // the screen
 	keys   *keyboard
 	editor *term.Terminal
-	rest   []byte // of the line that did not fit the last Read
+	rest   []byte   // of the line that did not fit the last Read
+	past   *history // nil: none but this session's
 
 	stopWatching func()
 	mid          bool // the cursor may stand behind a prompt
@@ -40,7 +43,7 @@ func openTerminal(in, out *os.File, interrupt func()) (*terminal, error) {
 		return nil, err
 	}
 	t := &terminal{fd: fd, saved: saved, out: interruptible(out), mid: true}
-	t.keys = newKeyboard(interruptible(in), interrupt, suspend)
+	t.keys = newKeyboard(interruptible(in), interrupt, suspend, t.giveBack)
 	t.editor = newEditor(t.keys, t.out)
 	t.resize()
 	t.editor.SetBracketedPasteMode(true)
@@ -59,12 +62,13 @@ func newEditor(keys io.Reader, out io.Writer) *term.Terminal {
 // Read returns the line that is typed next, or a part of it that fits.
 func (t *terminal) Read(p []byte) (int, error) {
 	if len(t.rest) == 0 {
+		t.mid = true
 		line, err := readLine(t.editor)
 		if err != nil {
 			return 0, err
 		}
+		t.mid = false // until the next prompt
 		if line == lastWord {
-			t.mid = false
 			return 0, io.EOF
 		}
 		t.rest = append([]byte(line), '\n')
@@ -83,8 +87,33 @@ func readLine(editor *term.Terminal) (string, error) {
 	return line, err
 }
 
-// Write shows p, which ends in a line feed, above the line being typed.
-func (t *terminal) Write(p []byte) (int, error) { return t.editor.Write(p) }
+// eraseBelow erases from the cursor to the end of the screen (ECMA-48, ED).
+const eraseBelow = "\x1b[J"
+
+// Write shows p, which ends in a line feed, above the line being typed. The editor itself clears the rows of that line down to the
+// cursor only, which may have been moved up into a long one.
+func (t *terminal) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if _, err := t.editor.Write(append([]byte(eraseBelow), p...)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// remember has past lines to choose from, and adds those to come to them. The terminal closes it.
+func (t *terminal) remember(past *history) {
+	t.past = past
+	t.editor.History = past
+}
+
+// say shows what sonde itself has to say, each line behind a star.
+func (t *terminal) say(text string) {
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(t, "* %s\n", strings.TrimSuffix(line, "\n"))
+	}
+}
 
 // Close ends a Read that waits. The terminal is still to be restored.
 func (t *terminal) Close() error { return t.keys.Close() }
@@ -94,6 +123,10 @@ func (t *terminal) restore() {
 	t.stopWatching()
 	_ = t.keys.Close()
 	t.keys.join()
+	if t.past != nil {
+		t.past.note = nil // the screen is no longer ours
+		t.past.close()
+	}
 	t.editor.SetBracketedPasteMode(false)
 	if t.mid {
 		_, _ = io.WriteString(t.out, "\r\n") // fails when the terminal is gone
@@ -112,6 +145,14 @@ func (t *terminal) enter() {
 	}
 	t.resize()
 	_, _ = t.editor.Write(nil) // fails when the terminal is gone
+}
+
+// giveBack is deferred by the goroutines that are the terminal's own: a panic there ends the program before restore is called.
+func (t *terminal) giveBack() {
+	if p := recover(); p != nil {
+		t.leave()
+		panic(p)
+	}
 }
 
 // resize tells the editor how wide the terminal is now.
@@ -133,9 +174,9 @@ const keyboardLimit = 1 << 20
 // A keyboard reads what is typed ahead, so that Ctrl-C is heard though nobody asks for
 // the next key: the line before may still wait for the peer to take it.
 type keyboard struct {
-	in                 io.ReadCloser
-	interrupt, suspend func()
-	joined             chan struct{}
+	in                       io.ReadCloser
+	interrupt, suspend, last func() // last is deferred
+	joined                   chan struct{}
 
 	mu   sync.Mutex
 	more *sync.Cond
@@ -143,8 +184,8 @@ type keyboard struct {
 	err  error
 }
 
-func newKeyboard(in io.ReadCloser, interrupt, suspend func()) *keyboard {
-	k := &keyboard{in: in, interrupt: interrupt, suspend: suspend, joined: make(chan struct{})}
+func newKeyboard(in io.ReadCloser, interrupt, suspend, last func()) *keyboard {
+	k := &keyboard{in: in, interrupt: interrupt, suspend: suspend, last: last, joined: make(chan struct{})}
 	k.more = sync.NewCond(&k.mu)
 	go k.watch()
 	return k
@@ -153,6 +194,7 @@ func newKeyboard(in io.ReadCloser, interrupt, suspend func()) *keyboard {
 // watch reads keys until the input ends or is closed.
 func (k *keyboard) watch() {
 	defer close(k.joined)
+	defer k.last()
 	buf := make([]byte, 4096)
 	for {
 		n, err := k.in.Read(buf)

@@ -24,6 +24,7 @@ type pty struct {
 	before        unix.Termios
 	cmd           *exec.Cmd
 	exited        chan struct{}
+	state         string // XDG_STATE_HOME: where the history is
 
 	mu     sync.Mutex
 	more   *sync.Cond
@@ -36,21 +37,35 @@ func onPty(t *testing.T, args ...string) *pty { return onPtyFrom(t, nil, args...
 // onPtyFrom gives it another input than the terminal.
 func onPtyFrom(t *testing.T, in *os.File, args ...string) *pty {
 	t.Helper()
-	p := &pty{T: t, exited: make(chan struct{})}
+	p := newPty(t)
+	p.start(in, args...)
+	return p
+}
+
+// newPty is one without a program.
+func newPty(t *testing.T) *pty {
+	t.Helper()
+	p := &pty{T: t, exited: make(chan struct{}), state: t.TempDir()}
 	p.more = sync.NewCond(&p.mu)
 	p.open()
 	p.before = p.termios()
+	return p
+}
+
+func (p *pty) start(in *os.File, args ...string) {
+	p.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		p.Fatal(err)
 	}
 	if in == nil {
 		in = p.slave
 	}
 	p.cmd = &exec.Cmd{Path: exe, Args: append([]string{"sonde"}, args...), Stdin: in, Stdout: p.slave, Stderr: p.slave,
+		Env:         append(os.Environ(), "XDG_STATE_HOME="+p.state),
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true}} // so that Ctrl-Z does not stop the test
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		p.Fatal(err)
 	}
 	watched := make(chan struct{})
 	go p.watch(watched)
@@ -58,14 +73,13 @@ func onPtyFrom(t *testing.T, in *os.File, args ...string) *pty {
 		defer close(p.exited)
 		_ = p.cmd.Wait()
 	}()
-	t.Cleanup(func() {
+	p.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
 		_ = p.slave.Close()
 		<-watched
 		_ = p.master.Close()
 	})
-	return p
 }
 
 // open makes the terminal as ptmx(4) says.

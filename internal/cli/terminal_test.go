@@ -69,7 +69,7 @@ func TestTerminalWriteKeepsTheLineBeingTyped(t *testing.T) {
 func TestKeyboard(t *testing.T) {
 	in, typist := io.Pipe()
 	interrupts, suspends := make(chan bool, 9), make(chan bool, 9)
-	k := newKeyboard(in, func() { interrupts <- true }, func() { suspends <- true })
+	k := newKeyboard(in, func() { interrupts <- true }, func() { suspends <- true }, func() {})
 	_, _ = typist.Write([]byte("a\x1ab"))
 	<-suspends
 	_, _ = typist.Write([]byte("c\x03"))
@@ -86,7 +86,7 @@ func TestKeyboard(t *testing.T) {
 }
 
 func TestKeyboardForgetsWhatIsTypedTooFarAhead(t *testing.T) {
-	k := newKeyboard(io.NopCloser(strings.NewReader(strings.Repeat("x", 2*keyboardLimit))), func() {}, func() {})
+	k := newKeyboard(io.NopCloser(strings.NewReader(strings.Repeat("x", 2*keyboardLimit))), func() {}, func() {}, func() {})
 	k.join()
 	if got, err := io.ReadAll(k); err != nil || len(got) != keyboardLimit {
 		t.Errorf("%d keys, %v", len(got), err)

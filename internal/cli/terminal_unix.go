@@ -103,6 +103,7 @@ func watch(t *terminal) (stop func()) {
 	done, joined := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(joined)
+		defer t.giveBack()
 		for {
 			select {
 			case sig := <-signals:

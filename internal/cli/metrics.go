@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/spf13/cobra"
+
+	"sonde/internal/serve"
+	"sonde/internal/sock"
+)
+
+// metricsPort is --metrics' port where ADDR says none.
+const metricsPort = 9990
+
+// Times within which a scraper has to say what it wants, and to take it.
+const (
+	metricsRead  = 5 * time.Second
+	metricsWrite = 10 * time.Second
+	metricsIdle  = 2 * time.Minute // more than scrapers' usual interval
+)
+
+// serveMetrics answers Prometheus at ADDR until the function it returns is called.
+func (s *serving) serveMetrics(ctx context.Context, cmd *cobra.Command, where string) (end func(), err error) {
+	addr, err := parseBind(where, metricsPort)
+	if err != nil {
+		return nil, aboutMetrics(err)
+	}
+	addrs, err := addr.addrs(ctx)
+	if err != nil {
+		return nil, aboutMetrics(err)
+	}
+	sockets, err := serve.Bind(ctx, serve.Want{Addrs: addrs, Port: addr.port, TCP: true})
+	if err != nil {
+		return nil, metricsFailure(cmd, err)
+	}
+	set := metrics.NewSet()
+	set.RegisterMetricsWriter(s.writeMetrics)
+	server := &http.Server{Handler: metricsHandler(set), ReadTimeout: metricsRead, WriteTimeout: metricsWrite, IdleTimeout: metricsIdle,
+		MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0)}
+	var group sync.WaitGroup
+	for _, l := range sockets.TCP {
+		s.note("metrics at http://%v/metrics", l.Addr())
+		group.Go(func() {
+			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				s.warn("metrics at %v ended: %v", l.Addr(), err)
+			}
+		})
+	}
+	return func() {
+		_ = server.Close()
+		group.Wait()
+	}, nil
+}
+
+func metricsHandler(set *metrics.Set) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		set.WritePrometheus(w)
+		metrics.WriteProcessMetrics(w)
+	})
+	return mux
+}
+
+// metricsFailure words why --metrics' address could not be bound.
+func metricsFailure(cmd *cobra.Command, err error) error {
+	told := aboutMetrics(bindFailure(cmd, err))
+	var e *exitError
+	if errors.As(told, &e) && sock.IsInUse(err) {
+		e.hints = []string{"take another port: --metrics localhost:0"}
+	}
+	return told
+}
+
+// aboutMetrics says which of a server's addresses an error is about.
+func aboutMetrics(err error) error {
+	var e *exitError
+	if !errors.As(err, &e) {
+		return fmt.Errorf("--metrics: %w", err)
+	}
+	return &exitError{code: e.code, err: fmt.Errorf("--metrics: %w", e.err), hints: e.hints}
+}
+
+// writeMetrics writes what the server has done so far, in Prometheus' text format.
+func (s *serving) writeMetrics(w io.Writer) {
+	m := metricsWriter{w}
+	c := &s.counts
+	m.begin("sonde_connections_open", "gauge")
+	metrics.WriteGaugeUint64(w, "sonde_connections_open", uint64(max(c.Open.Load(), 0)))
+	m.counter("sonde_connections_accepted_total", c.Accepted.Load())
+	m.begin("sonde_connections_refused_total", "counter")
+	for i := range c.Refused {
+		metrics.WriteCounterUint64(w, fmt.Sprintf("sonde_connections_refused_total{reason=%q}", serve.Refusal(i)), c.Refused[i].Load())
+	}
+	m.counter("sonde_tcp_received_bytes_total", c.In.Load())
+	m.counter("sonde_tcp_sent_bytes_total", c.Out.Load())
+	m.begin("sonde_accept_errors_total", "counter")
+	for errno, n := range c.EachFailed() {
+		metrics.WriteCounterUint64(w, fmt.Sprintf("sonde_accept_errors_total{errno=%q}", sock.ErrnoName(errno)), n)
+	}
+	if s.udp == nil {
+		return
+	}
+	u := s.udp()
+	m.counter("sonde_udp_received_datagrams_total", u.in)
+	m.counter("sonde_udp_sent_datagrams_total", u.out)
+	m.begin("sonde_udp_dropped_datagrams_total", "counter")
+	for _, d := range u.dropped {
+		metrics.WriteCounterUint64(w, fmt.Sprintf("sonde_udp_dropped_datagrams_total{reason=%q}", d.reason), d.count)
+	}
+	m.counter("sonde_udp_kernel_dropped_datagrams_total", u.kernel)
+}
+
+// A metricsWriter writes families, each with its type.
+type metricsWriter struct{ w io.Writer }
+
+func (m metricsWriter) begin(family, kind string) { fmt.Fprintf(m.w, "# TYPE %s %s\n", family, kind) }
+
+func (m metricsWriter) counter(name string, n uint64) {
+	m.begin(name, "counter")
+	metrics.WriteCounterUint64(m.w, name, n)
+}
+
+// udpState is what a server's UDP sockets have done so far.
+type udpState struct {
+	in, out uint64
+	dropped []dropCount // that were read and not answered, or not taken
+	kernel  uint64      // that the kernel threw away because nobody read fast enough
+}
+
+type dropCount struct {
+	reason string // in one word
+	count  uint64
+}
