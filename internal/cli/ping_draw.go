@@ -50,11 +50,11 @@ var bars = []rune(" ▏▎▍▌▋▊▉█")
 // drawHistogram draws how many fell between which times, one line for each step.
 func drawHistogram(w io.Writer, d *measure.Distribution, width int) {
 	buckets := d.Buckets()
-	most, wide := uint64(0), 0
+	most := uint64(0)
 	for _, b := range buckets {
 		most = max(most, b.N)
 	}
-	wide = len(fmt.Sprint(most))
+	wide := len(fmt.Sprint(most))
 	room := max(width-len("500 µs – 500 µs  ")-wide-2, 8)
 	for _, b := range buckets {
 		fmt.Fprintf(w, "%6s – %-6s %*d %s\n", roundTime(b.From), roundTime(b.To), wide, b.N, bar(float64(b.N)/float64(most), room))

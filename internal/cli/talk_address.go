@@ -60,16 +60,16 @@ func (t *talker) checkUnix(path string, more []string) error {
 	case len(more) > 0:
 		return misuse(fmt.Errorf("a port given for unix:%s: %s", path, more[0]), "leave it out: a socket in the file system has no ports")
 	case path == "" || path == "@":
-		return misuse(errors.New("no path given after unix:"), "name the socket: sonde talk unix:/run/name.sock, or unix:@NAME for one without a file")
+		return misuse(errors.New("no path given after 'unix:'"), "name the socket: sonde talk unix:/run/name.sock, or unix:@NAME for one without a file")
 	case len(path) > dial.MaxUnixPath:
 		return misuse(fmt.Errorf("the path of unix:%s has %d bytes, and a socket's has room for %d", path, len(path), dial.MaxUnixPath),
 			"change to its directory and give a relative path, or make a shorter link to it")
 	case t.udp:
-		return misuse(errors.New("--udp does not go with unix:"), "leave it out: such a socket is a stream")
+		return misuse(errors.New("--udp does not go with a unix: socket"), "leave it out: such a socket is a stream")
 	case t.only4, t.only6, t.source != "":
-		return misuse(errors.New("-4, -6 and --source do not go with unix:"), "leave them out: such a socket has no addresses")
+		return misuse(errors.New("-4, -6 and --source do not go with a unix: socket"), "leave them out: such a socket has no addresses")
 	case t.proxyURL != "":
-		return misuse(errors.New("--proxy does not go with unix:"), "leave it out: no proxy sees this machine's sockets")
+		return misuse(errors.New("--proxy does not go with a unix: socket"), "leave it out: no proxy sees this machine's sockets")
 	}
 	return nil
 }

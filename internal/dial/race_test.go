@@ -34,7 +34,7 @@ var (
 
 // runRace runs a race by plan, in a bubble of time, and returns what was told, when it was told, and who
 // won. The addresses are 192.0.2.0, 192.0.2.1 and so on.
-func runRace(t *testing.T, ctx context.Context, plan ...runnerPlan) (log []string, winner string, err error) {
+func runRace(ctx context.Context, t *testing.T, plan ...runnerPlan) (log []string, winner string, err error) {
 	t.Helper()
 	var addrs []netip.AddrPort
 	for i := range plan {
@@ -103,7 +103,7 @@ func TestRace(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log, winner, err := runRace(t, t.Context(), c.plan...)
+				log, winner, err := runRace(t.Context(), t, c.plan...)
 				if diff := cmp.Diff(c.log, log); diff != "" || winner != c.winner || (err == nil) != (winner != "") {
 					t.Errorf("%q won, %v; told %s", winner, err, diff)
 				}
@@ -121,7 +121,7 @@ func TestRaceReturnsTheFailureThatTellsMost(t *testing.T) {
 		for j := range i {
 			synctest.Test(t, func(t *testing.T) {
 				for _, plan := range [][]runnerPlan{{{ms, weights[i]}, {ms, weights[j]}}, {{ms, weights[j]}, {ms, weights[i]}}} {
-					_, _, err := runRace(t, t.Context(), plan...)
+					_, _, err := runRace(t.Context(), t, plan...)
 					var e *Error
 					if !errors.As(err, &e) || e.weight() != weights[i].weight() {
 						t.Errorf("of %v and %v: %v", weights[i].Ending, weights[j].Ending, err)
@@ -137,7 +137,7 @@ func TestRaceEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("told to")
 		time.AfterFunc(300*ms, func() { cancel(cause) })
-		log, _, err := runRace(t, ctx, runnerPlan{time.Hour, nil}, runnerPlan{time.Hour, nil}, runnerPlan{time.Hour, nil})
+		log, _, err := runRace(ctx, t, runnerPlan{time.Hour, nil}, runnerPlan{time.Hour, nil}, runnerPlan{time.Hour, nil})
 		if !errors.Is(err, cause) || len(log) != 0 {
 			t.Errorf("%v; told %q", err, log)
 		}

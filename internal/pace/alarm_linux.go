@@ -27,7 +27,7 @@ func (c *clock) open() {
 func (c *clock) isOpen() bool { return c.file != nil }
 
 func (c *clock) close() {
-	c.follow(nil)
+	c.unfollow()
 	if c.file != nil {
 		_ = c.file.Close()
 		c.file = nil
@@ -39,13 +39,17 @@ func (c *clock) follow(ctx context.Context) {
 	if c.ctx == ctx {
 		return
 	}
+	c.unfollow()
+	file := c.file
+	c.ctx = ctx
+	c.stop = context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
+}
+
+func (c *clock) unfollow() {
 	if c.stop != nil {
 		c.stop()
 	}
-	c.ctx, c.stop = ctx, nil
-	if file := c.file; ctx != nil {
-		c.stop = context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
-	}
+	c.ctx, c.stop = nil, nil
 }
 
 func (c *clock) wait(ctx context.Context, d time.Duration) error {

@@ -42,7 +42,7 @@ func (l *loop) read(c *loopConn) {
 	}
 	n, err := c.stream.Read(space)
 	if err != nil {
-		if err != sock.ErrWouldBlock {
+		if !errors.Is(err, sock.ErrWouldBlock) {
 			l.end(c, err)
 		}
 		return
@@ -88,7 +88,7 @@ func (l *loop) write(c *loopConn) {
 // trySend returns how much was sent, and false if c has ended.
 func (l *loop) trySend(c *loopConn, data []byte) (int, bool) {
 	n, err := c.stream.Write(data)
-	if err != nil && err != sock.ErrWouldBlock {
+	if err != nil && !errors.Is(err, sock.ErrWouldBlock) {
 		l.end(c, err)
 		return 0, false
 	}
@@ -114,7 +114,7 @@ func (l *loop) drain(c *loopConn) {
 	c.in += uint64(n)
 	l.in += uint64(n)
 	c.unread = c.unread || n > 0
-	if err != nil && err != sock.ErrWouldBlock {
+	if err != nil && !errors.Is(err, sock.ErrWouldBlock) {
 		c.unread = c.unread && !errors.Is(err, io.EOF)
 		l.end(c, c.err)
 	}
@@ -124,12 +124,12 @@ func (l *loop) drain(c *loopConn) {
 func (l *loop) keep(c *loopConn, data []byte) {
 	if len(data) <= smallRead {
 		c.small = l.buffers.Get()
-		c.unsent = append(c.small[:0], data...)
+		c.unsent = c.small[:copy(c.small[:], data)]
 		return
 	}
 	l.kept++
 	c.large = largeBuffers.Get().(*largeBuffer)
-	c.unsent = append(c.large[:0], data...)
+	c.unsent = c.large[:copy(c.large[:], data)]
 }
 
 // letGo gives the buffer back.
