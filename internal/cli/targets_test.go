@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func TestAddressesOfAName(t *testing.T) {
 		{family{only6: true}, "2001:db8::1, 2001:db8::2"},
 	} {
 		got, err := c.choose("host.example", mixed)
+		slices.SortStableFunc(got, byFamily)
 		if err != nil || joinAddrs(got) != c.want {
 			t.Errorf("%+v: %s, %v; want %s", c.family, joinAddrs(got), err, c.want)
 		}
