@@ -14,7 +14,8 @@ type clock struct {
 	file *os.File
 	buf  [8]byte
 	ctx  context.Context // that ends a wait
-	stop func() bool
+	stop func() bool     // keeps the AfterFunc from running
+	told chan struct{}   // closed when it has run
 }
 
 func (c *clock) open() {
@@ -40,14 +41,20 @@ func (c *clock) follow(ctx context.Context) {
 		return
 	}
 	c.unfollow()
-	file := c.file
+	file, told := c.file, make(chan struct{})
 	c.ctx = ctx
-	c.stop = context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
+	c.told = told
+	c.stop = context.AfterFunc(ctx, func() {
+		defer close(told)
+		_ = file.SetReadDeadline(time.Unix(1, 0))
+	})
 }
 
+// unfollow leaves nothing behind of a ctx that has ended: the next one's waits are not its.
 func (c *clock) unfollow() {
-	if c.stop != nil {
-		c.stop()
+	if c.stop != nil && !c.stop() {
+		<-c.told
+		_ = c.file.SetReadDeadline(time.Time{})
 	}
 	c.ctx, c.stop = nil, nil
 }

@@ -76,6 +76,9 @@ func TestAlarm(t *testing.T) {
 		if err := a.Wait(ctx, time.Now().Add(time.Hour)); !errors.Is(err, enough) {
 			t.Errorf("%s: interrupted: %v", name, err)
 		}
+		if err := a.Wait(t.Context(), time.Now().Add(time.Millisecond)); err != nil {
+			t.Errorf("%s: after another's interruption: %v", name, err)
+		}
 		a.Close()
 	}
 	synctest.Test(t, func(t *testing.T) {

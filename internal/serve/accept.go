@@ -19,16 +19,17 @@ type arrival struct {
 // closes the listeners and returns when the goroutines have ended.
 func (r *run) startAccepting(listeners []net.Listener) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
+	spare := sock.NewSpare()
 	var group sync.WaitGroup
 	var closers []func() error
 	for _, l := range listeners {
 		if streams, ok := r.streams(l); ok {
 			closers = append(closers, streams.Close)
-			group.Go(func() { acceptFrom(ctx, r, sock.NewAcceptor(streams), r.loops.carry) })
+			group.Go(func() { acceptFrom(ctx, r, sock.NewAcceptor(streams, spare), r.loops.carry) })
 			continue
 		}
 		closers = append(closers, l.Close)
-		group.Go(func() { acceptFrom(ctx, r, sock.NewAcceptor(l), r.goroutines.carry) })
+		group.Go(func() { acceptFrom(ctx, r, sock.NewAcceptor(l, spare), r.goroutines.carry) })
 	}
 	return func() {
 		cancel()
@@ -36,6 +37,7 @@ func (r *run) startAccepting(listeners []net.Listener) (stop func()) {
 			_ = shut()
 		}
 		group.Wait()
+		_ = spare.Close()
 	}
 }
 
@@ -49,7 +51,6 @@ func (r *run) streams(l net.Listener) (*sock.StreamListener, bool) {
 }
 
 func acceptFrom[C sock.Accepted](ctx context.Context, r *run, a *sock.Acceptor[C], carry func(C, record)) {
-	defer func() { _ = a.Close() }()
 	for ctx.Err() == nil {
 		next := arrival{}
 		conn, err := a.Accept(ctx)

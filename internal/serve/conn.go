@@ -47,7 +47,8 @@ type source interface {
 type Conn struct {
 	record
 	wire      net.Conn   // TCP
-	conn      net.Conn   // what is talked over: wire, or TLS on it
+	steady    *steady    // wire, as what is written goes there
+	conn      net.Conn   // what is talked over: steady, or TLS on it
 	secure    *tlsReader // TLS, if it is
 	reader    source
 	idle      time.Duration
@@ -102,24 +103,10 @@ func (c *Conn) read() ([]byte, error) {
 // Write sends all of p. It fails with an *IdleError when the peer has taken nothing for the
 // idle time-out.
 func (c *Conn) Write(p []byte) (int, error) {
-	sent := 0
-	for {
-		if err := c.armWrite(); err != nil {
-			return sent, err
-		}
-		n, err := c.conn.Write(p[sent:])
-		sent += n
-		c.out += uint64(n)
-		c.counts.Out.Add(uint64(n))
-		switch {
-		case err == nil:
-			return sent, nil
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return sent, err
-		case n == 0:
-			return sent, c.whyWriteEnded()
-		}
-	}
+	n, err := c.conn.Write(p)
+	c.out += uint64(n)
+	c.counts.Out.Add(uint64(n))
+	return n, err
 }
 
 // armRead sets the deadline of the read to come.
@@ -138,25 +125,6 @@ func (c *Conn) armRead() error {
 	return nil
 }
 
-func (c *Conn) armWrite() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	deadline := c.stop
-	if c.cut {
-		return errCut
-	}
-	if c.idle > 0 {
-		deadline = time.Now().Add(c.idle)
-		if !c.stop.IsZero() {
-			deadline = earlier(deadline, c.stop)
-		}
-	}
-	if deadline.IsZero() {
-		return nil
-	}
-	return c.conn.SetWriteDeadline(deadline)
-}
-
 func (c *Conn) whyReadEnded() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,17 +136,6 @@ func (c *Conn) whyReadEnded() error {
 		return errCut
 	}
 	return errStopped
-}
-
-func (c *Conn) whyWriteEnded() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.writeIdle = true
-	if !c.stop.IsZero() && !time.Now().Before(c.stop) {
-		c.cut = true
-		return errCut
-	}
-	return &IdleError{For: c.idle, Write: true}
 }
 
 // stopBy tells a connection to end by itself: at once if nothing comes for quiet, and at end latest.
@@ -208,6 +165,7 @@ func (c *Conn) serve(handle func(*Conn) error) {
 // close ends the connection as c.err wants it.
 func (c *Conn) close() {
 	c.reader.Release()
+	c.steady.idle = false // TLS has a deadline for its close_notify
 	switch {
 	case c.writeIdle, c.reset:
 		c.abort()

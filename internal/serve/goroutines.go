@@ -25,12 +25,13 @@ type goroutines struct {
 
 // carry serves a connection.
 func (g *goroutines) carry(conn net.Conn, rec record) {
-	c := &Conn{record: rec, wire: conn, conn: conn, idle: g.idle, counts: g.counts}
+	c := &Conn{record: rec, wire: conn, idle: g.idle, counts: g.counts}
 	if g.tls != nil {
-		c.secure = newTLSReader(conn, g.tls, &g.buffers)
+		c.secure = newTLSReader(c, g.tls, &g.buffers)
 		c.conn, c.reader = c.secure, c.secure
 	} else {
-		c.reader = sock.NewReader(conn, &g.buffers)
+		c.steady = &steady{Conn: conn, of: c, idle: true}
+		c.conn, c.reader = c.steady, sock.NewReader(conn, &g.buffers)
 	}
 	g.mu.Lock()
 	g.open[c] = struct{}{}

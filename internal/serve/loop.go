@@ -50,6 +50,7 @@ type loopConn struct {
 	list       *waiting
 	prev, next *loopConn
 	since      time.Duration // its last progress, since the loop began
+	untaken    int           // of what was sent, then, if it waits for the peer to read
 	unsent     []byte        // of the last answer; a part of small or large
 	small      *sock.Buffer
 	large      *largeBuffer
@@ -173,7 +174,11 @@ func (l *loop) expire() {
 		}
 	}
 	for l.writing.due() <= l.now {
-		l.end(l.writing.first, &IdleError{For: l.writing.timeout, Write: true})
+		if c := l.writing.first; c.stream.Untaken() < c.untaken {
+			l.waitToWrite(c)
+		} else {
+			l.end(c, &IdleError{For: l.writing.timeout, Write: true})
+		}
 	}
 	for l.lingering.due() <= l.now {
 		l.end(l.lingering.first, l.lingering.first.err)
@@ -186,6 +191,14 @@ func (l *loop) wait(c *loopConn, list *waiting) {
 	if list.last != c {
 		c.list.remove(c)
 		list.push(c)
+	}
+}
+
+// waitToWrite has c wait for the peer to read. One that reads slowly makes no room to send more for long, and progress all the same.
+func (l *loop) waitToWrite(c *loopConn) {
+	l.wait(c, &l.writing)
+	if l.writing.timeout != never {
+		c.untaken = c.stream.Untaken()
 	}
 }
 

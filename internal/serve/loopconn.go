@@ -62,7 +62,7 @@ func (l *loop) send(c *loopConn, data []byte) {
 		return
 	}
 	l.keep(c, data[sent:])
-	l.wait(c, &l.writing)
+	l.waitToWrite(c)
 	if err := l.poll.Blocked(c.stream, true); err != nil {
 		l.end(c, err)
 	}
@@ -74,8 +74,8 @@ func (l *loop) write(c *loopConn) {
 	if !ok || sent == 0 {
 		return
 	}
-	l.wait(c, &l.writing)
 	if c.unsent = c.unsent[sent:]; len(c.unsent) > 0 {
+		l.waitToWrite(c)
 		return
 	}
 	l.letGo(c)

@@ -94,6 +94,24 @@ func (r Receiver) oneAtATime() Receiver {
 // gather reads from all sockets of g. One in trouble makes the others rest too, for no longer than a millisecond while they have something to read.
 func (r Receiver) gather(ctx context.Context, g *sock.Gather) error {
 	defer context.AfterFunc(ctx, g.Wake)()
+	return r.handle(ctx, g.Next)
+}
+
+// receive reads from one.
+func (r Receiver) receive(ctx context.Context, place int, c PacketReader) error {
+	defer interruptible(ctx, c)()
+	return r.handle(ctx, func(batch []sock.Datagram, until time.Time) (int, int, error) {
+		err := c.SetReadDeadline(until)
+		if err != nil || ctx.Err() != nil { // whose deadline may have been overwritten
+			return place, 0, err
+		}
+		n, err := c.ReadBatch(batch)
+		return place, n, err
+	})
+}
+
+// handle hands over what next reads, which waits until the time it is given, if any, and says at which place it was.
+func (r Receiver) handle(ctx context.Context, next func(batch []sock.Datagram, until time.Time) (place, n int, err error)) error {
 	batch := make([]sock.Datagram, sock.MaxBatch)
 	var rest time.Duration
 	var wake time.Time
@@ -101,11 +119,11 @@ func (r Receiver) gather(ctx context.Context, g *sock.Gather) error {
 		if !wake.IsZero() && !time.Now().Before(wake) {
 			wake = r.Handle(NoPlace, nil)
 		}
-		place, n, err := g.Next(batch, wake)
+		place, n, err := next(batch, wake)
 		switch {
 		case n > 0:
 			wake, rest = r.Handle(place, batch[:n]), 0
-		case errors.Is(err, sock.ErrWoken), errors.Is(err, os.ErrDeadlineExceeded):
+		case ctx.Err() != nil, errors.Is(err, sock.ErrWoken), errors.Is(err, os.ErrDeadlineExceeded):
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
@@ -114,37 +132,6 @@ func (r Receiver) gather(ctx context.Context, g *sock.Gather) error {
 		}
 	}
 	return nil
-}
-
-// receive reads from one.
-func (r Receiver) receive(ctx context.Context, place int, c PacketReader) error {
-	defer interruptible(ctx, c)()
-	batch := make([]sock.Datagram, sock.MaxBatch)
-	var rest time.Duration
-	var wake time.Time
-	for {
-		err := c.SetReadDeadline(wake)
-		if ctx.Err() != nil {
-			return nil
-		}
-		n := 0
-		if err == nil {
-			n, err = c.ReadBatch(batch)
-		}
-		switch {
-		case n > 0:
-			wake, rest = r.Handle(place, batch[:n]), 0
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			wake = r.Handle(NoPlace, nil)
-		case errors.Is(err, net.ErrClosed):
-			return err
-		default:
-			rest = min(max(2*rest, firstRest), lastRest)
-			r.trouble(ctx, err, rest)
-		}
-	}
 }
 
 func (r Receiver) trouble(ctx context.Context, err error, rest time.Duration) {

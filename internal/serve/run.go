@@ -19,7 +19,7 @@ type run struct {
 	goroutines goroutines
 	loops      loops
 	open       int
-	sources    map[netip.Addr]int // of the open, if they are limited
+	sources    map[netip.Addr]int // of the open by source, if they are limited
 
 	refused     [refusals]Tally
 	lastRefused [refusals]netip.AddrPort
@@ -105,7 +105,7 @@ func (r *run) refusal(from netip.Addr) (why Refusal, refused bool) {
 		return Denied, true
 	case r.MaxConns > 0 && r.open >= r.MaxConns:
 		return Full, true
-	case r.MaxPerSource > 0 && r.sources[from] >= r.MaxPerSource:
+	case r.MaxPerSource > 0 && r.sources[sourceOf(from)] >= r.MaxPerSource:
 		return FullOfOne, true
 	}
 	return 0, false
@@ -114,7 +114,7 @@ func (r *run) refusal(from netip.Addr) (why Refusal, refused bool) {
 func (r *run) enter(from netip.Addr) {
 	r.open++
 	if r.MaxPerSource > 0 {
-		r.sources[from]++
+		r.sources[sourceOf(from)]++
 	}
 	if r.Counts != nil {
 		r.Counts.Open.Add(1)
@@ -125,13 +125,24 @@ func (r *run) enter(from netip.Addr) {
 func (r *run) leave(from netip.Addr) {
 	r.open--
 	if r.MaxPerSource > 0 {
-		if r.sources[from]--; r.sources[from] == 0 {
-			delete(r.sources, from)
+		of := sourceOf(from)
+		if r.sources[of]--; r.sources[of] == 0 {
+			delete(r.sources, of)
 		}
 	}
 	if r.Counts != nil {
 		r.Counts.Open.Add(-1)
 	}
+}
+
+// sourceOf returns for whom a client counts: its IPv4 address, or the /64 of its IPv6 address, of which a host can have as many as it likes.
+func sourceOf(client netip.Addr) netip.Addr {
+	if client.Is6() {
+		if network, err := client.Prefix(64); err == nil {
+			return network.Addr()
+		}
+	}
+	return client
 }
 
 // finish waits for the open connections, and once ctx has ended no longer than the grace.

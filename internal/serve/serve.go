@@ -20,11 +20,13 @@ import (
 // Limits bound what a server does for its clients. The zero value bounds nothing and waits for nobody.
 type Limits struct {
 	MaxConns     int           // connections at the same time, over all listeners; who comes on top is closed at once. 0: no limit
-	MaxPerSource int           // of them, from one address. 0: no limit
+	MaxPerSource int           // of them, from one IPv4 address or one /64 of IPv6. 0: no limit
 	Access       Access        // who may connect; others are closed at once
-	IdleTimeout  time.Duration // a connection without progress ends after it; a peer that does not read makes none. 0: never
 	Grace        time.Duration // how long connections have to end once the server is to stop
 	Once         bool          // serve one connection, then return
+	// IdleTimeout is after how long a connection without progress ends; 0: never. A peer that does not read makes none, one
+	// that reads slowly does: what its system acknowledges counts (on Linux), even if there is no room to send more yet.
+	IdleTimeout time.Duration
 }
 
 // A Server hands each connection to Handle, or to Answer if there is no Handle.

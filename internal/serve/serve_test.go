@@ -485,7 +485,7 @@ func TestClientThatDoesNotReadIsReset(t *testing.T) { eachWay(t, clientThatDoesN
 
 func clientThatDoesNotReadIsReset(t *testing.T, handle func(*Conn) error) {
 	l := loopback(t)
-	r := start(t, Limits{IdleTimeout: 200 * time.Millisecond}, handle, l)
+	r := start(t, Limits{IdleTimeout: 1500 * time.Millisecond}, handle, l)
 	c := dial(t, l)
 	data := make([]byte, 1<<20)
 	for {

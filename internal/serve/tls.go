@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"sonde/internal/sock"
@@ -30,9 +29,11 @@ type tlsReader struct {
 	lent    *sock.Buffer
 }
 
-func newTLSReader(conn net.Conn, config *tls.Config, buffers *sock.Buffers) *tlsReader {
-	wire := sock.NewPatient(conn)
-	return &tlsReader{Conn: tls.Server(wire, config), wire: wire, buffers: buffers}
+// newTLSReader makes TLS of c's wire.
+func newTLSReader(c *Conn, config *tls.Config, buffers *sock.Buffers) *tlsReader {
+	wire := sock.NewPatient(c.wire)
+	c.steady = &steady{Conn: wire, of: c}
+	return &tlsReader{Conn: tls.Server(c.steady, config), wire: wire, buffers: buffers}
 }
 
 // Next returns what came, valid until it is called again or Release is. The peer's close_notify is io.EOF, its FIN alone ErrTruncated.
@@ -81,6 +82,7 @@ func (c *Conn) handshake() error {
 	err := c.secure.Handshake()
 	if err == nil {
 		c.secure.wire.Eager()
+		c.steady.idle = true
 		return c.conn.SetDeadline(time.Time{})
 	}
 	if c.isStopping() {

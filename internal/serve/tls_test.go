@@ -153,7 +153,7 @@ func TestFailedHandshakes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := loopback(t)
-			r := startTLS(t, Limits{IdleTimeout: 300 * time.Millisecond}, func(*Conn) error { t.Error("it was handed over"); return nil }, l)
+			r := startTLS(t, Limits{IdleTimeout: 1500 * time.Millisecond}, func(*Conn) error { t.Error("it was handed over"); return nil }, l)
 			c := dial(t, l)
 			test.say(c)
 			if _, err := io.ReadAll(c); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"time"
 )
 
@@ -14,17 +13,19 @@ import (
 const (
 	firstRest = 5 * time.Millisecond
 	lastRest  = time.Second
+	lastLook  = 100 * time.Millisecond // between two looks into the queue, where nobody wakes us
 )
 
 // An Acceptor accepts connections and outlives every error but the listener's end. At the
-// descriptor limit it gives up a descriptor it kept spare, accepts, closes the client at once
-// (who learns it, instead of hanging in the queue) and takes the spare back.
+// descriptor limit it waits until there is a client, accepts it with the descriptor that is kept spare, and closes it at once
+// (so it learns that, instead of hanging in the queue).
 //
 // A client that gave up while it waited (ECONNABORTED) and EINTR are no trouble and not told.
 // One goroutine uses an Acceptor.
 type Acceptor[C Accepted] struct {
 	accept func() (C, error)
-	spare  *os.File
+	queue  queue
+	spare  *Spare
 	rest   time.Duration
 }
 
@@ -34,64 +35,82 @@ type Accepted interface {
 	RemoteAddr() net.Addr
 }
 
-// NewAcceptor accepts from l, a net.Listener or a *StreamListener, which stays the caller's to close.
-func NewAcceptor[C Accepted](l interface{ Accept() (C, error) }) *Acceptor[C] {
-	a := &Acceptor[C]{accept: l.Accept}
-	_ = a.takeSpare() // without it there is still the rest
-	return a
+// NewAcceptor accepts from l, a net.Listener or a *StreamListener, which stays the caller's to close. The spare may be shared.
+func NewAcceptor[C Accepted](l interface{ Accept() (C, error) }, spare *Spare) *Acceptor[C] {
+	return &Acceptor[C]{accept: l.Accept, queue: queueOf(l), spare: spare}
 }
-
-// Close gives the spare descriptor back.
-func (a *Acceptor[C]) Close() error { return a.giveSpare() }
 
 // Accept returns the next connection. An error that is net.ErrClosed or ctx's is the end;
 // any other tells of trouble that is dealt with, a client turned away maybe: call again.
 func (a *Acceptor[C]) Accept(ctx context.Context) (conn C, err error) {
 	var none C
-	conn, err = a.accept()
-	for isAborted(err) {
-		conn, err = a.accept()
+	conn, err = a.next()
+	if IsLimit(err) { // which accept(2) says even when nobody is there
+		if ended := a.await(ctx); ended != nil {
+			return none, ended
+		}
+		conn, err = a.next()
 	}
-	if err == nil {
-		a.rest = 0
-		return conn, nil
-	}
-	if errors.Is(err, net.ErrClosed) {
+	switch {
+	case err == nil:
+		return a.admit(conn)
+	case errors.Is(err, net.ErrClosed):
 		return none, err
-	}
-	if a.spare != nil && IsLimit(err) {
-		if conn, done, err := a.turnAway(err); done {
-			return conn, err
+	case IsLimit(err):
+		if peer, failed := a.spare.turnAway(a.queue); failed == nil {
+			return none, a.turnedAway(peer, err)
 		}
 	}
-	if !a.pause(ctx) {
+	if !a.pause(ctx, lastRest) {
 		return none, ctx.Err()
 	}
-	_ = a.takeSpare()
+	_ = a.spare.take()
 	return none, err
 }
 
-// turnAway accepts with the spare's descriptor. If meanwhile there is room again, the client
-// is served after all. It reports whether a client was taken off the queue, or the listener ended.
-func (a *Acceptor[C]) turnAway(limit error) (conn C, done bool, err error) {
-	_ = a.giveSpare()
-	conn, err = a.accept()
-	if err != nil {
-		return conn, errors.Is(err, net.ErrClosed), err
+// next is accept(2), but for clients that gave up.
+func (a *Acceptor[C]) next() (C, error) {
+	conn, err := a.accept()
+	for isAborted(err) {
+		conn, err = a.accept()
 	}
-	a.rest = 0
-	if a.takeSpare() == nil {
-		return conn, true, nil
+	return conn, err
+}
+
+// admit lets a client in, unless the spare was lost and there is no other descriptor to become it than this client's.
+func (a *Acceptor[C]) admit(conn C) (C, error) {
+	limit := a.spare.take()
+	if !IsLimit(limit) {
+		a.rest = 0
+		return conn, nil
 	}
 	peer := conn.RemoteAddr()
 	TurnAway(conn)
-	_ = a.takeSpare()
+	_ = a.spare.take()
 	var none C
-	return none, true, fmt.Errorf("turned %v away: %w", peer, limit)
+	return none, a.turnedAway(peer, limit)
 }
 
-func (a *Acceptor[C]) pause(ctx context.Context) bool {
-	a.rest = min(max(2*a.rest, firstRest), lastRest)
+func (a *Acceptor[C]) turnedAway(peer net.Addr, limit error) error {
+	a.rest = 0
+	return fmt.Errorf("turned %v away: %w", peer, limit)
+}
+
+// await waits until there is a client in the queue, if that can be found out. Its error is the end.
+func (a *Acceptor[C]) await(ctx context.Context) error {
+	for {
+		there, err := a.queue.await()
+		if there || err != nil {
+			return err
+		}
+		if !a.pause(ctx, lastLook) {
+			return ctx.Err()
+		}
+	}
+}
+
+func (a *Acceptor[C]) pause(ctx context.Context, most time.Duration) bool {
+	a.rest = min(max(2*a.rest, firstRest), most)
 	timer := time.NewTimer(a.rest)
 	defer timer.Stop()
 	select {
@@ -100,25 +119,6 @@ func (a *Acceptor[C]) pause(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-func (a *Acceptor[C]) takeSpare() (err error) {
-	if a.spare == nil {
-		a.spare, err = os.Open(os.DevNull)
-		if err != nil {
-			a.spare = nil
-		}
-	}
-	return err
-}
-
-func (a *Acceptor[C]) giveSpare() error {
-	if a.spare == nil {
-		return nil
-	}
-	spare := a.spare
-	a.spare = nil
-	return spare.Close()
 }
 
 // TurnAway closes a connection that nobody will talk on. Our FIN goes first: what the client has sent already makes a reset of the

@@ -34,12 +34,18 @@ func (s *script) Accept() (net.Conn, error) {
 	return server, nil
 }
 
+func newAcceptor[C Accepted](t *testing.T, l interface{ Accept() (C, error) }) *Acceptor[C] {
+	t.Helper()
+	spare := NewSpare()
+	t.Cleanup(func() { _ = spare.Close() })
+	return NewAcceptor(l, spare)
+}
+
 func TestAcceptRestsAfterTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		odd := errors.New("an odd error")
 		s := &script{steps: []error{odd, odd, odd, odd, odd, odd, odd, odd, odd, odd, nil, odd}}
-		a := NewAcceptor(s)
-		defer func() { _ = a.Close() }()
+		a := newAcceptor(t, s)
 		start := time.Now()
 		for range 10 {
 			if _, err := a.Accept(t.Context()); !errors.Is(err, odd) {
@@ -64,8 +70,7 @@ func TestAcceptRestsAfterTrouble(t *testing.T) {
 
 func TestAcceptRestEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := NewAcceptor(&script{steps: []error{errors.New("trouble")}})
-		defer func() { _ = a.Close() }()
+		a := newAcceptor(t, &script{steps: []error{errors.New("trouble")}})
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		start := time.Now()
@@ -76,15 +81,9 @@ func TestAcceptRestEndsWithContext(t *testing.T) {
 }
 
 func TestAcceptServesWhenThereIsRoomAgain(t *testing.T) {
-	s := &script{steps: []error{limitError(), nil}}
-	a := NewAcceptor(s)
-	defer func() { _ = a.Close() }()
-	conn, err := a.Accept(t.Context())
-	if err != nil || conn == nil {
-		t.Fatalf("the spare could be had again, so there was room: %v", err)
-	}
-	if a.spare == nil {
-		t.Error("no spare was taken back")
+	a := newAcceptor(t, &script{steps: []error{limitError(), nil}})
+	if conn, err := a.Accept(t.Context()); err != nil || conn == nil {
+		t.Fatalf("there was room: %v", err)
 	}
 }
 
@@ -92,8 +91,7 @@ func TestAcceptDoesNotSpinAtALimitThatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limit := limitError()
 		s := &script{steps: []error{limit, limit, limit, limit, limit, limit}}
-		a := NewAcceptor(s)
-		defer func() { _ = a.Close() }()
+		a := newAcceptor(t, s)
 		start := time.Now()
 		for range 3 {
 			if _, err := a.Accept(t.Context()); !errors.Is(err, limit) {

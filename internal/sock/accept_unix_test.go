@@ -23,8 +23,7 @@ func shortages() []error {
 func TestAcceptIsSilentOnClientsThatGaveUp(t *testing.T) {
 	aborted := os.NewSyscallError("accept", syscall.ECONNABORTED)
 	s := &script{steps: []error{aborted, os.NewSyscallError("accept", syscall.EINTR), aborted, nil}}
-	a := NewAcceptor(s)
-	defer func() { _ = a.Close() }()
+	a := newAcceptor(t, s)
 	if conn, err := a.Accept(t.Context()); conn == nil || err != nil {
 		t.Errorf("after three who gave up: %v", err)
 	}
@@ -122,7 +121,7 @@ func serveWithFewDescriptors() {
 	if err != nil {
 		panic(err)
 	}
-	a := NewAcceptor(l)
+	a := NewAcceptor(l, NewSpare())
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 30, Max: 30}); err != nil {
 		panic(err)
 	}

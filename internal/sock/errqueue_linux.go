@@ -148,17 +148,6 @@ func errorIn(control []byte) (ICMPError, bool) {
 	return ICMPError{}, false
 }
 
-// addrPort returns a socket address without its zone.
-func addrPort(sa unix.Sockaddr) netip.AddrPort {
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
-}
-
 // parseExtendedError reads a struct sock_extended_err and the sockaddr of the offender
 // behind it (linux/errqueue.h, SO_EE_OFFENDER).
 func parseExtendedError(data []byte) (ICMPError, bool) {

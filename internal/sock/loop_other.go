@@ -52,6 +52,9 @@ func (*Stream) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 // Write fails.
 func (*Stream) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
+// Untaken is not known.
+func (*Stream) Untaken() int { return 0 }
+
 // CloseWrite fails.
 func (*Stream) CloseWrite() error { return errors.ErrUnsupported }
 

@@ -4,8 +4,6 @@ package sock
 
 import (
 	"errors"
-	"io"
-	"net"
 	"os"
 	"syscall"
 )
@@ -23,26 +21,12 @@ func (p *Patient) open() {
 // tryRead reads what there is.
 func (p *Patient) tryRead(data []byte) (n int, err error) {
 	if closed := p.raw.Read(func(fd uintptr) bool {
-		for n, err = syscall.Read(int(fd), data); errors.Is(err, syscall.EINTR); {
-			n, err = syscall.Read(int(fd), data)
-		}
+		n, err = readNow(fd, data)
 		return true
 	}); closed != nil {
 		return 0, closed
 	}
-	switch {
-	case n > 0:
-		return n, nil
-	case err == nil:
-		return 0, io.EOF
-	case errors.Is(err, syscall.EAGAIN):
-		return 0, ErrWouldBlock
-	}
-	return 0, p.failed(err)
-}
-
-func (p *Patient) failed(err error) error {
-	return &net.OpError{Op: "read", Net: "tcp", Source: p.LocalAddr(), Addr: p.RemoteAddr(), Err: os.NewSyscallError("read", err)}
+	return n, readFailed(p.Conn, err)
 }
 
 // Ready waits until there is something to read, or the peer's FIN, within the read deadline. The kernel tells an error once, so if it is
@@ -60,7 +44,7 @@ func (p *Patient) Ready() error {
 		return closed
 	}
 	if err != nil {
-		return p.failed(err)
+		return readFailed(p.Conn, os.NewSyscallError("recvfrom", err))
 	}
 	return nil
 }

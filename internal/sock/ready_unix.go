@@ -24,22 +24,40 @@ func (r *Reader) open() {
 // when there is something.
 func (r *Reader) tryRead(fd uintptr) bool {
 	buf := r.buffers.Get()
-	n, err := syscall.Read(int(fd), buf[:])
-	for errors.Is(err, syscall.EINTR) {
-		n, err = syscall.Read(int(fd), buf[:])
-	}
+	n, err := readNow(fd, buf[:])
 	if n > 0 {
 		r.lent, r.n = buf, n
 		return true
 	}
 	r.buffers.Put(buf)
-	switch {
-	case err == nil:
-		r.err = io.EOF
-	case errors.Is(err, syscall.EAGAIN):
+	if errors.Is(err, ErrWouldBlock) {
 		return false
-	default:
-		r.err = &net.OpError{Op: "read", Net: "tcp", Source: r.conn.LocalAddr(), Addr: r.conn.RemoteAddr(), Err: os.NewSyscallError("read", err)}
 	}
+	r.err = readFailed(r.conn, err)
 	return true
+}
+
+// readNow reads what there is, or returns ErrWouldBlock; the peer's FIN is io.EOF.
+func readNow(fd uintptr, data []byte) (int, error) {
+	for {
+		n, err := syscall.Read(int(fd), data)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == nil:
+			return 0, io.EOF
+		case errors.Is(err, syscall.EAGAIN):
+			return 0, ErrWouldBlock
+		case !errors.Is(err, syscall.EINTR):
+			return 0, os.NewSyscallError("read", err)
+		}
+	}
+}
+
+// readFailed tells of a system call's error as package net does.
+func readFailed(conn net.Conn, err error) error {
+	if _, ok := errors.AsType[*os.SyscallError](err); !ok {
+		return err
+	}
+	return &net.OpError{Op: "read", Net: "tcp", Source: conn.LocalAddr(), Addr: conn.RemoteAddr(), Err: err}
 }

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -16,8 +14,9 @@ import (
 
 // streamSource is a listening socket in Go's poller, which it needs for waiting only.
 type streamSource struct {
-	file *os.File
-	raw  syscall.RawConn
+	file   *os.File
+	raw    syscall.RawConn
+	scopes scopes
 }
 
 // ListenStreams takes a TCP listener over: its socket changes hands, and l is closed. The caller closes what is returned. What is no
@@ -43,7 +42,7 @@ func ListenStreams(l net.Listener) (*StreamListener, error) {
 		return nil, err
 	}
 	_ = l.Close()
-	return &StreamListener{streamSource{file, raw}}, nil
+	return &StreamListener{streamSource{file, raw, scopes{}}}, nil
 }
 
 func setInherited(fd int) {
@@ -58,7 +57,7 @@ func setInherited(fd int) {
 	}
 }
 
-// Accept waits for the next connection. After Close it returns net.ErrClosed.
+// Accept waits for the next connection. After Close it returns net.ErrClosed. One goroutine calls it at a time.
 func (l *StreamListener) Accept() (*Stream, error) {
 	var fd int
 	var sa unix.Sockaddr
@@ -72,29 +71,18 @@ func (l *StreamListener) Accept() (*Stream, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("accept4", err)
 	}
-	s := &Stream{fd: fd, peer: streamAddr(sa)}
+	s := &Stream{fd: fd, peer: l.scopes.addrPort(sa)}
 	if sa, err := unix.Getsockname(fd); err == nil {
-		s.local = streamAddr(sa)
+		s.local = l.scopes.addrPort(sa)
 	}
 	return s, nil
 }
 
+// SyscallConn is for waiting until somebody can be accepted (RawConn.Read), and the like.
+func (l *StreamListener) SyscallConn() (syscall.RawConn, error) { return l.raw, nil }
+
 // Close ends the listening; a waiting Accept returns.
 func (l *StreamListener) Close() error { return l.file.Close() }
-
-// streamAddr returns an address with its zone, if it has one.
-func streamAddr(sa unix.Sockaddr) netip.AddrPort {
-	a := addrPort(sa)
-	six, ok := sa.(*unix.SockaddrInet6)
-	if !ok || six.ZoneId == 0 {
-		return a
-	}
-	zone := strconv.Itoa(int(six.ZoneId))
-	if i, err := net.InterfaceByIndex(int(six.ZoneId)); err == nil {
-		zone = i.Name
-	}
-	return netip.AddrPortFrom(a.Addr().WithZone(zone), a.Port())
-}
 
 // Read reads what there is, or returns ErrWouldBlock; the peer's FIN is io.EOF. It is recv(2), without the scheduler, which
 // is told of calls that may wait: this one does not, and is most of what a loop does.
@@ -131,6 +119,13 @@ func streamError(call string, errno unix.Errno) error {
 		return ErrWouldBlock
 	}
 	return os.NewSyscallError(call, errno)
+}
+
+// Untaken returns how many bytes the peer's kernel has not acknowledged (tcp(7), SIOCOUTQ); 0 if that is not known. While nothing is
+// written it only falls, and it falls as the peer reads: a kernel acknowledges no more than it has room for.
+func (s *Stream) Untaken() int {
+	n, _ := unix.IoctlGetInt(s.fd, unix.SIOCOUTQ)
+	return n
 }
 
 // CloseWrite sends our FIN.

@@ -45,7 +45,7 @@ func (s *udpSocket) take(fd, size int) (local netip.AddrPort, info, err error) {
 	if s.conn, err = s.file.SyscallConn(); err == nil {
 		var name unix.Sockaddr
 		if name, err = unix.Getsockname(fd); err == nil {
-			local = named(name)
+			local = scopes{}.addrPort(name)
 		}
 	}
 	if err != nil {
@@ -217,12 +217,3 @@ func (s *udpSocket) readBatch(u *UDP, ds []Datagram) (int, error) {
 }
 
 func readError(err error) error { return &net.OpError{Op: "read", Net: "udp", Err: err} }
-
-// named returns what getsockname(2) says.
-func named(name unix.Sockaddr) netip.AddrPort {
-	a := addrPort(name)
-	if six, ok := name.(*unix.SockaddrInet6); ok && six.ZoneId != 0 {
-		a = netip.AddrPortFrom(a.Addr().WithZone(scopes{}.name(six.ZoneId)), a.Port())
-	}
-	return a
-}

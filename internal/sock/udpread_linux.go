@@ -179,3 +179,12 @@ func (s scopes) name(id uint32) string {
 	}
 	return name
 }
+
+// addrPort returns a socket's address, or its peer's, with the zone if it has one.
+func (s scopes) addrPort(sa unix.Sockaddr) netip.AddrPort {
+	a := addrPort(sa)
+	if six, ok := sa.(*unix.SockaddrInet6); ok && six.ZoneId != 0 {
+		a = netip.AddrPortFrom(a.Addr().WithZone(s.name(six.ZoneId)), a.Port())
+	}
+	return a
+}
