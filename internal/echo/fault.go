@@ -26,6 +26,7 @@ type Faults struct {
 	Done FaultCounts // what was done so far
 
 	streams, peers atomic.Uint64 // TCP connections, and peers over UDP, so far
+	delayed        atomic.Int64  // what all TCP connections hold back now
 }
 
 // FaultCounts add up what was done wrong. They may be read at any time.

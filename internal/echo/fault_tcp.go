@@ -3,14 +3,20 @@ package echo
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sonde/internal/serve"
 )
 
 const (
-	// mostDelayed is how many bytes of a connection are held back at the same time. A client that sends more has to wait.
-	mostDelayed = 4 << 20
+	// mostDelayed is how many bytes of a connection are held back at the same time, and mostDelayedInAll of all connections together, each
+	// part of them counting partCost more. A client that sends more has to wait until it gets some of it, but may have one part on its way.
+	mostDelayed      = 4 << 20
+	mostDelayedInAll = 64 << 20
+	partCost         = 128
+	// takenWithin is how long a client that is to be reset has to take what was echoed.
+	takenWithin = time.Second
 	// cutCheck is how long a connection that waits for an echo's time may not notice that it was cut.
 	cutCheck = 100 * time.Millisecond
 )
@@ -64,6 +70,7 @@ func (w *faultyWriter) write(data []byte) error {
 	if !reset {
 		return nil
 	}
+	w.conn.AwaitTaken(takenWithin)
 	w.faults.Done.Resets.Add(1)
 	w.conn.Reset()
 	return ErrReset
@@ -71,7 +78,8 @@ func (w *faultyWriter) write(data []byte) error {
 
 // echoLater reads on while what came before waits for its time. Two goroutines use the connection, one each way.
 func (f *Faults) echoLater(c *serve.Conn, w *faultyWriter) error {
-	q := newDelayed()
+	q := newDelayed(&f.delayed)
+	defer q.forget()
 	var written error
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -124,9 +132,10 @@ type delayed struct {
 	mu        sync.Mutex
 	changed   *sync.Cond
 	parts     []delayedPart
-	size      int
-	ended     bool // nothing more comes
-	abandoned bool // nobody takes any more
+	size      int           // of the parts
+	all       *atomic.Int64 // and of all queues' parts
+	ended     bool          // nothing more comes
+	abandoned bool          // nobody takes any more
 }
 
 type delayedPart struct {
@@ -134,8 +143,8 @@ type delayedPart struct {
 	due  time.Time
 }
 
-func newDelayed() *delayed {
-	q := new(delayed)
+func newDelayed(all *atomic.Int64) *delayed {
+	q := &delayed{all: all}
 	q.changed = sync.NewCond(&q.mu)
 	return q
 }
@@ -144,14 +153,15 @@ func newDelayed() *delayed {
 func (q *delayed) put(data []byte, due time.Time) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.size > 0 && q.size+len(data) > mostDelayed && !q.abandoned {
+	for len(q.parts) > 0 && !q.abandoned && (q.size+len(data) > mostDelayed || q.all.Load() > mostDelayedInAll) {
 		q.changed.Wait()
 	}
 	if q.abandoned {
 		return false
 	}
-	q.parts = append(q.parts, delayedPart{append([]byte(nil), data...), due})
-	q.size += len(data)
+	part := delayedPart{append([]byte(nil), data...), due}
+	q.parts = append(q.parts, part)
+	q.grow(part.cost())
 	q.changed.Broadcast()
 	return true
 }
@@ -169,9 +179,24 @@ func (q *delayed) take() (delayedPart, bool) {
 	part := q.parts[0]
 	q.parts[0] = delayedPart{}
 	q.parts = q.parts[1:]
-	q.size -= len(part.data)
+	q.grow(-part.cost())
 	q.changed.Broadcast()
 	return part, true
+}
+
+func (p delayedPart) cost() int { return len(p.data) + partCost }
+
+func (q *delayed) grow(n int) {
+	q.size += n
+	q.all.Add(int64(n))
+}
+
+// forget drops what nobody took.
+func (q *delayed) forget() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.parts = nil
+	q.grow(-q.size)
 }
 
 func (q *delayed) finish() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,4 +284,51 @@ func TestDelayHoldsBackSoMuchAndNoMore(t *testing.T) {
 			t.Errorf("what came back is not what was sent: %v", err)
 		}
 	})
+}
+
+// TestDelayHoldsBackLittleOfAllTogether: what is held back is bounded over all connections, however small the parts and many the
+// connections; each of them has its turn all the same, and at the end nothing is left of it.
+func TestDelayHoldsBackLittleOfAllTogether(t *testing.T) {
+	const conns, parts = 40, 30
+	var all atomic.Int64
+	synctest.Test(t, func(t *testing.T) {
+		var queues []*delayed
+		var group sync.WaitGroup
+		for range conns {
+			q := newDelayed(&all)
+			queues = append(queues, q)
+			group.Go(func() {
+				for range parts {
+					q.put(make([]byte, 128<<10), time.Time{})
+				}
+				q.finish()
+			})
+		}
+		synctest.Wait()
+		if n := all.Load(); n < mostDelayedInAll/2 || n > mostDelayedInAll+conns*(128<<10+partCost) {
+			t.Errorf("%d bytes are held back", n)
+		}
+		for i, q := range queues {
+			n := 0
+			for _, ok := q.take(); ok; _, ok = q.take() {
+				n++
+			}
+			if n != parts {
+				t.Errorf("of connection %d there were %d parts", i, n)
+			}
+		}
+		group.Wait()
+	})
+	q := newDelayed(&all)
+	n := 0
+	for ; q.size+1+partCost <= mostDelayed; n++ {
+		q.put([]byte("x"), time.Time{})
+	}
+	if n > mostDelayed/partCost {
+		t.Errorf("%d parts of a byte are held back", n)
+	}
+	q.forget()
+	if left := all.Load(); left != 0 {
+		t.Errorf("%d bytes are left", left)
+	}
 }

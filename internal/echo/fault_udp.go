@@ -28,7 +28,7 @@ func (f *Faults) replies() replies {
 type faultyReplies struct {
 	faults *Faults
 	peers  map[netip.AddrPort]*faultyPeer
-	queue  []lateReply   // the next one due first: all wait equally long
+	queue  []lateReply   // the next one due first
 	held   []*faultyPeer // those of whom one waits to be overtaken, the longest waiting first
 	size   int           // of what is held back
 	batch  []sock.Datagram
@@ -92,16 +92,21 @@ func (r *faultyReplies) one(reply lateReply) {
 	}
 }
 
-// push puts a reply behind the others.
+// push puts a reply behind those that are due before it or with it. Nearly always those are all: who waited to be overtaken in vain has
+// part of its delay behind it.
 func (r *faultyReplies) push(reply lateReply) {
 	if r.faults.Delay > 0 {
 		reply.keep()
 	}
-	r.queue = append(r.queue, reply)
+	place := len(r.queue)
+	for place > 0 && r.queue[place-1].due.After(reply.due) {
+		place--
+	}
+	r.queue = slices.Insert(r.queue, place, reply)
 	r.size += reply.cost()
 }
 
-// letGo puts what was to be overtaken behind the others.
+// letGo gives what was to be overtaken another time.
 func (r *faultyReplies) letGo(p *faultyPeer, due time.Time) {
 	reply := *p.behind
 	p.behind = nil
@@ -110,10 +115,11 @@ func (r *faultyReplies) letGo(p *faultyPeer, due time.Time) {
 	r.push(reply)
 }
 
-// release lets go those that nobody overtook in time.
+// release lets go those that nobody overtook in time. Their delay goes on.
 func (r *faultyReplies) release(now time.Time) {
 	for len(r.held) > 0 && !now.Before(r.held[0].until) {
-		r.letGo(r.held[0], now)
+		p := r.held[0]
+		r.letGo(p, later(p.until, p.behind.due))
 		r.held = slices.Delete(r.held, 0, 1)
 	}
 }
@@ -167,6 +173,14 @@ func (r *faultyReplies) peer(addr netip.AddrPort) *faultyPeer {
 	p := &faultyPeer{fate: fate{f.generator(ofPeer + number)}, bits: newCorrupter(f.Corrupt, f.generator(ofPeersBits+number), &f.Done)}
 	r.peers[addr] = p
 	return p
+}
+
+// later returns the second of two times.
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // keep makes the reply's bytes its own.

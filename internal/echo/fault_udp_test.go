@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sonde/internal/sock"
@@ -140,17 +141,48 @@ func TestReorderIsThatOfTheSeed(t *testing.T) {
 }
 
 func TestNobodyToOvertakeIsWaitedForSoLong(t *testing.T) {
-	inWorld(t, Server{Faults: mustParse(t, "reorder=100%,delay=50ms", 1)}, func(w *world) {
-		c := w.listen(client)
-		begin := time.Now()
-		w.network.Send(client, server, []byte("x"))
-		if _, err := c.ReadBatch(make([]sock.Datagram, 1)); err != nil {
-			w.Error(err)
-		}
-		if took := time.Since(begin); took != 2*w.network.Delay+reorderWait {
-			w.Errorf("it took %v", took)
-		}
-	}, server)
+	for delay, want := range map[string]time.Duration{"50ms": reorderWait, "300ms": 300 * time.Millisecond} {
+		inWorld(t, Server{Faults: mustParse(t, "reorder=100%,delay="+delay, 1)}, func(w *world) {
+			c := w.listen(client)
+			begin := time.Now()
+			w.network.Send(client, server, []byte("x"))
+			if _, err := c.ReadBatch(make([]sock.Datagram, 1)); err != nil {
+				w.Error(err)
+			}
+			if took := time.Since(begin); took != 2*w.network.Delay+want {
+				w.Errorf("with a delay of %s it took %v", delay, took)
+			}
+		}, server)
+	}
+}
+
+// TestWhoWaitsToBeOvertakenKeepsNobodyWaiting: a delayed reply goes out at its own time, whoever was let go meanwhile.
+func TestWhoWaitsToBeOvertakenKeepsNobodyWaiting(t *testing.T) {
+	for delay, want := range map[time.Duration]time.Duration{50 * time.Millisecond: reorderWait, 300 * time.Millisecond: 300 * time.Millisecond} {
+		f := mustParse(t, "delay="+delay.String(), 1)
+		f.Reorder = 1
+		synctest.Test(t, func(t *testing.T) {
+			r := &faultyReplies{faults: f, peers: make(map[netip.AddrPort]*faultyPeer)}
+			begin := time.Now()
+			sent := map[netip.AddrPort]time.Duration{}
+			send := func(_ Conn, ds []sock.Datagram) {
+				for _, d := range ds {
+					sent[d.Peer] = time.Since(begin)
+				}
+			}
+			r.treat(nil, []sock.Datagram{{Peer: client, Data: []byte("held back")}}, send)
+			time.Sleep(reorderWait * 9 / 10)
+			f.Reorder = 0
+			wake := r.treat(nil, []sock.Datagram{{Peer: server2, Data: []byte("plain")}}, send)
+			for !wake.IsZero() {
+				time.Sleep(time.Until(wake))
+				wake = r.treat(nil, nil, send)
+			}
+			if plain := reorderWait*9/10 + delay; sent[client] != want || sent[server2] != plain {
+				t.Errorf("with a delay of %v the one held back was sent after %v, want %v; the other after %v, want %v", delay, sent[client], want, sent[server2], plain)
+			}
+		})
+	}
 }
 
 // TestDelayOverUDP: each reply is late by as much, whatever comes meanwhile.

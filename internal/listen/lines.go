@@ -3,15 +3,40 @@ package listen
 import (
 	"bytes"
 	"slices"
+	"sync/atomic"
 )
 
 // MaxLine is the length of a line, in bytes, from which on it is told in parts.
 const MaxLine = 64 << 10
 
-// lines cuts a stream into lines. It holds memory for an unfinished one only.
+// mostHeld is how many bytes of unfinished lines are held, over all connections. Beyond it lines are told in shorter parts.
+const mostHeld = 64 << 20
+
+// A room is what may still be held, in bytes.
+type room struct{ left atomic.Int64 }
+
+func newRoom(size int64) *room {
+	r := new(room)
+	r.left.Store(size)
+	return r
+}
+
+// take reports whether there was room for n bytes, and gives it away.
+func (r *room) take(n int) bool {
+	if r.left.Add(-int64(n)) >= 0 {
+		return true
+	}
+	r.give(n)
+	return false
+}
+
+func (r *room) give(n int) { r.left.Add(int64(n)) }
+
+// lines cuts a stream into lines. It holds memory for an unfinished one only, as far as there is room.
 type lines struct {
 	emit func(Message) error
-	part []byte
+	room *room
+	part []byte // its capacity is taken of the room
 }
 
 // take tells the lines that data completes.
@@ -30,12 +55,26 @@ func (l *lines) take(data []byte) error {
 				return err
 			}
 			data = data[room:]
+		case !l.hold(data):
+			return l.tell(data, Message{Split: true})
 		default:
-			l.part = append(l.part, data...)
 			return nil
 		}
 	}
 	return nil
+}
+
+// hold keeps data, if there is room.
+func (l *lines) hold(data []byte) bool {
+	if need := len(l.part) + len(data); need > cap(l.part) {
+		size := min(max(need, 2*cap(l.part)), MaxLine)
+		if !l.room.take(size - cap(l.part)) {
+			return false
+		}
+		l.part = append(make([]byte, 0, size), l.part...)
+	}
+	l.part = append(l.part, data...)
+	return true
 }
 
 // tell emits what is held and tail as one message.
@@ -44,6 +83,7 @@ func (l *lines) tell(tail []byte, m Message) error {
 	if len(l.part) > 0 {
 		m.Data = slices.Concat(l.part, tail)
 	}
+	l.room.give(cap(l.part))
 	l.part = nil
 	return l.emit(m)
 }

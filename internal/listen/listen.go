@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +31,7 @@ type Message struct {
 	Peer, Local netip.AddrPort // Local is not valid when the system does not say where a datagram was sent to
 	Time        time.Time
 	Truncated   bool   // a datagram longer than Data
-	Split       bool   // a part of a line that is longer than MaxLine; the next part follows
+	Split       bool   // a part of a line that is longer than MaxLine, or than there is room for with so many unfinished ones; the next part follows
 	Unfinished  bool   // the connection ended before the line did
 	Data        []byte // valid during the call that gets it
 }
@@ -61,6 +60,7 @@ type Server struct {
 	Counts *serve.Counts        // adds up what happens over TCP; may be nil
 	UDP    *UDPCounts           // adds up what comes over UDP; may be nil
 	Missed func(n int, _ error) // tells that reading datagrams failed n times, once per serve.NoticeInterval; may be nil
+	Lost   func(n int)          // tells that the kernel dropped n datagrams, once per serve.NoticeInterval; may be nil
 }
 
 // UDPCounts are the datagrams that servers have had so far. They may be read at any time.
@@ -78,7 +78,7 @@ var ErrEnough = fmt.Errorf("%w: as many messages as wanted", serve.ErrDone)
 func (s *Server) Serve(ctx context.Context, listeners []net.Listener, conns []Conn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &run{Server: s, end: func(cause error) { cancel(errors.Join(serve.ErrNow, cause)) }}
+	r := &run{Server: s, room: newRoom(mostHeld), end: func(cause error) { cancel(errors.Join(serve.ErrNow, cause)) }}
 	group, ctx := errgroup.WithContext(ctx)
 	if len(listeners) > 0 {
 		group.Go(func() error {
@@ -103,7 +103,8 @@ func (s *Server) Serve(ctx context.Context, listeners []net.Listener, conns []Co
 // A run is one call of Serve. All that goes to the Sink goes through it, under its lock.
 type run struct {
 	*Server
-	end func(cause error)
+	room *room // for unfinished lines
+	end  func(cause error)
 
 	mu          sync.Mutex
 	begun, done int   // messages, never more than Count if that is set
@@ -187,14 +188,15 @@ func (r *run) connection(c *serve.Conn) error {
 	if r.Raw {
 		return r.stream(c)
 	}
-	l := lines{emit: func(m Message) error {
+	l := lines{room: r.room, emit: func(m Message) error {
 		m.Proto, m.Peer, m.Local, m.Time = probe.TCP, c.Peer(), c.Local(), time.Now()
 		return r.message(m)
 	}}
 	err := each(c, l.take)
-	if !errors.Is(err, ErrEnough) {
-		_ = l.finish() // what stopped the Sink is told already
+	if errors.Is(err, ErrEnough) {
+		return err // and the room is no longer needed
 	}
+	_ = l.finish() // what stopped the Sink is told already
 	return err
 }
 
@@ -221,49 +223,4 @@ func each(c *serve.Conn, take func([]byte) error) error {
 			return err
 		}
 	}
-}
-
-// permitted counts ds and returns those whose sender may talk to us, in ds' own memory.
-func (r *run) permitted(ds []sock.Datagram) []sock.Datagram {
-	in := len(ds)
-	ds = slices.DeleteFunc(ds, func(d sock.Datagram) bool { return !r.Access.Permits(d.Peer.Addr()) })
-	if r.UDP != nil {
-		r.UDP.In.Add(uint64(in))
-		r.UDP.Denied.Add(uint64(in - len(ds)))
-	}
-	return ds
-}
-
-// datagrams receives from all sockets.
-func (r *run) datagrams(ctx context.Context, conns []Conn) error {
-	var tally serve.Tally
-	var last error
-	tell := func(n int) {
-		if n > 0 && r.Missed != nil {
-			r.Missed(n, last)
-		}
-	}
-	receiver := serve.Receiver{
-		Handle: func(_ int, ds []sock.Datagram) time.Time {
-			now := time.Now()
-			for _, d := range r.permitted(ds) {
-				if r.message(Message{Proto: probe.UDP, Peer: d.Peer, Local: d.Local, Time: now, Truncated: d.Truncated, Data: d.Data}) != nil {
-					break
-				}
-			}
-			tell(tally.Due(now))
-			return tally.Wake()
-		},
-		Trouble: func(err error) {
-			last = err
-			tell(tally.Add(time.Now(), 1))
-		},
-	}
-	readers := make([]serve.PacketReader, len(conns))
-	for i, c := range conns {
-		readers[i] = c
-	}
-	err := receiver.Receive(ctx, readers...)
-	tell(tally.Rest())
-	return err
 }

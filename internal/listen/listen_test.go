@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -266,7 +267,7 @@ func TestLines(t *testing.T) {
 		}
 		stream = append(stream, bytes.Repeat([]byte{'y'}, rapid.SampledFrom([]int{0, 1, MaxLine, 2*MaxLine + 1}).Draw(t, "rest"))...)
 		chunk := rapid.SampledFrom([]int{1000, 16384, MaxLine, MaxLine + 1, 1 << 20}).Draw(t, "chunk")
-		l := lines{emit: func(m Message) error {
+		l := lines{room: newRoom(mostHeld), emit: func(m Message) error {
 			if len(m.Data) > MaxLine || m.Split && len(m.Data) < MaxLine || bytes.IndexByte(m.Data, '\n') >= 0 {
 				t.Fatalf("a message of %d bytes, split %v", len(m.Data), m.Split)
 			}
@@ -294,7 +295,7 @@ func FuzzLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte, chunk int) {
 		chunk = max(1, chunk)
 		var got []string
-		l := lines{emit: func(m Message) error {
+		l := lines{room: newRoom(mostHeld), emit: func(m Message) error {
 			got = append(got, string(m.Data))
 			return nil
 		}}
@@ -384,3 +385,122 @@ func TestJSONConnections(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
 }
+
+// TestUnfinishedLinesAreBounded: over all connections; what there is no room for is told in parts, and nothing is lost.
+func TestUnfinishedLinesAreBounded(t *testing.T) {
+	const peers, size, chunk = 100, 60_000, 1000
+	r := newRoom(1 << 20)
+	var got [peers]int
+	var ended, split int
+	all := make([]*lines, peers)
+	for i := range all {
+		all[i] = &lines{room: r, emit: func(m Message) error {
+			got[i] += len(m.Data)
+			switch {
+			case m.Split:
+				split++
+			default:
+				ended++
+			}
+			return nil
+		}}
+	}
+	for range size / chunk {
+		for _, l := range all {
+			if err := l.take(make([]byte, chunk)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		held := 0
+		for _, l := range all {
+			held += cap(l.part)
+		}
+		if held > 1<<20 || int64(held)+r.left.Load() != 1<<20 {
+			t.Fatalf("%d bytes are held, there is room for %d more", held, r.left.Load())
+		}
+	}
+	for i, l := range all {
+		if err := l.take([]byte("\n")); err != nil || got[i] != size {
+			t.Errorf("of peer %d %d bytes were told, %v", i, got[i], err)
+		}
+	}
+	if ended != peers || split == 0 || r.left.Load() != 1<<20 {
+		t.Errorf("%d lines ended, %d parts before; room for %d is left", ended, split, r.left.Load())
+	}
+}
+
+// TestKernelDropsAreTold: what the kernel dropped while the Sink kept us from reading is told once we read again.
+func TestKernelDropsAreTold(t *testing.T) {
+	if !sock.Gathers {
+		t.Skip("this system does not count them")
+	}
+	u, err := sock.ListenUDP(netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = u.Close() }()
+	var lost []int
+	in := intake{run: &run{Server: &Server{Sink: newKept(), Lost: func(n int) { lost = append(lost, n) }}}, conns: []Conn{u}, drops: make([]uint32, 1)}
+	flood(t, u.LocalAddr())
+	ds := make([]sock.Datagram, 8)
+	n, err := u.ReadBatch(ds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wake := in.handle(0, ds[:n]); time.Until(wake) <= 0 || time.Until(wake) > lookEvery || len(lost) > 0 {
+		t.Errorf("it will look at %v; told %v", wake, lost)
+	}
+	in.next = time.Now()
+	if wake := in.handle(serve.NoPlace, nil); !wake.IsZero() {
+		t.Errorf("an idle server wakes at %v", wake)
+	}
+	if drops, err := u.Drops(); err != nil || drops == 0 || len(lost) != 1 || lost[0] != int(drops) {
+		t.Errorf("%d drops, %v; told %v", drops, err, lost)
+	}
+}
+
+func flood(t *testing.T, to netip.AddrPort) {
+	t.Helper()
+	c, err := net.Dial("udp", to.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	for range 3000 {
+		_, _ = c.Write(make([]byte, 1000))
+	}
+}
+
+// TestEachIsToldOncePerInterval: of drops and of failed reads the first is told at once, the others together.
+func TestEachIsToldOncePerInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lost, missed []int
+		s := &Server{Sink: newKept(), Lost: func(n int) { lost = append(lost, n) }, Missed: func(n int, _ error) { missed = append(missed, n) }}
+		c := new(dropping)
+		in := intake{run: &run{Server: s}, conns: []Conn{c}, drops: make([]uint32, 1)}
+		begin := time.Now()
+		var wake time.Time
+		for range 5 {
+			c.drops += 10
+			in.trouble(io.ErrUnexpectedEOF)
+			in.handle(0, nil)
+			time.Sleep(lookEvery)
+			wake = in.handle(serve.NoPlace, nil)
+		}
+		for !wake.IsZero() {
+			time.Sleep(time.Until(wake))
+			wake = in.handle(serve.NoPlace, nil)
+		}
+		if fmt.Sprint(lost, missed) != "[10 40] [1 4]" || time.Since(begin) != lookEvery+serve.NoticeInterval {
+			t.Errorf("lost %v, missed %v, after %v", lost, missed, time.Since(begin))
+		}
+	})
+}
+
+// A dropping is a socket whose kernel drops.
+type dropping struct {
+	Conn
+	drops uint32
+}
+
+func (d *dropping) Drops() (uint32, error) { return d.drops, nil }
