@@ -76,12 +76,12 @@ func formatFingerprint(sum [sha256.Size]byte) string {
 
 var errFingerprint = errors.New(`write "sha256:" and 64 hexadecimal digits`)
 
-// ParseFingerprint reads what Fingerprint wrote. Large letters and colons between bytes, as openssl writes them, are taken too.
+// fingerprintPrefixes are what may stand before the digits: ours, and that of 'openssl x509 -fingerprint -sha256', in letters of any size.
+var fingerprintPrefixes = []string{fingerprintPrefix, "sha256 fingerprint="}
+
+// ParseFingerprint reads what Fingerprint or openssl wrote, or the digits alone. Large letters and colons between bytes are taken too.
 func ParseFingerprint(text string) (sum [sha256.Size]byte, err error) {
-	digits, ok := cutPrefixFold(text, fingerprintPrefix)
-	if !ok {
-		return sum, fmt.Errorf("%q is no fingerprint: %w", text, errFingerprint)
-	}
+	digits := cutPrefixFold(strings.TrimSpace(text), fingerprintPrefixes)
 	if len(digits) == 3*sha256.Size-1 {
 		digits, err = joinBytes(digits)
 	}
@@ -97,11 +97,14 @@ func ParseFingerprint(text string) (sum [sha256.Size]byte, err error) {
 	return sum, nil
 }
 
-func cutPrefixFold(s, prefix string) (rest string, ok bool) {
-	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) {
-		return s, false
+// cutPrefixFold returns s without the first of the prefixes that it has.
+func cutPrefixFold(s string, prefixes []string) string {
+	for _, p := range prefixes {
+		if len(s) >= len(p) && strings.EqualFold(s[:len(p)], p) {
+			return s[len(p):]
+		}
 	}
-	return s[len(prefix):], true
+	return s
 }
 
 // joinBytes takes the colons out of aa:bb:cc.

@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,15 @@ func TestExplainPeersThatSpeakNoTLS(t *testing.T) {
 	}
 }
 
+func TestExplainAnEchoServerWithoutTLS(t *testing.T) {
+	a, b := connected(t)
+	go func() { _, _ = io.Copy(b, b) }()
+	err := tls.Client(a, Trust{Insecure: true}.Config()).Handshake()
+	if got, want := Explain(err), "it sent our own hello back: an echo server without TLS"; got.Error() != want || !errors.Is(got, err) || !IsMirrored(got) {
+		t.Errorf("%v, want %s", got, want)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	server := made(t, "localhost", "127.0.0.1", "::1")
 	state, err, _ := shake(t, server, Trust{Pin: pinOf(t, server), ALPN: []string{"echo"}})
@@ -279,8 +289,9 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		}
 	}
 	for _, file := range []string{missing, text, otherKey, garbage} {
-		if _, err := LoadRoots(file); !errors.As(err, new(*FileError)) {
-			t.Errorf("%s as authorities: %v", file, err)
+		var e *FileError
+		if _, err := LoadRoots(file); !errors.As(err, &e) || e.Next == "" || strings.Contains(e.Next, "--tls-") {
+			t.Errorf("%s as authorities: %+v", file, e)
 		}
 	}
 }
@@ -292,12 +303,14 @@ func TestParseFingerprint(t *testing.T) {
 	for i := len("sha256:"); i < len(plain); i += 2 {
 		parts = append(parts, strings.ToUpper(plain[i:i+2]))
 	}
-	for _, text := range []string{plain, "SHA256:" + strings.Join(parts, ":")} {
+	colons := strings.Join(parts, ":")
+	for _, text := range []string{plain, plain[7:], strings.ToUpper(plain), "SHA256:" + colons, colons, strings.ToLower(colons),
+		"SHA256 Fingerprint=" + colons, "sha256 Fingerprint=" + colons, " sha256 Fingerprint=" + colons + "\n"} {
 		if sum, err := ParseFingerprint(text); err != nil || formatFingerprint(sum) != plain {
 			t.Errorf("%s: %x, %v", text, sum, err)
 		}
 	}
-	for _, text := range []string{"", "sha256", "sha256:", plain[7:], "sha1:" + plain[7:], plain[:len(plain)-1], plain + "0", plain[:len(plain)-1] + "g",
+	for _, text := range []string{"", "sha256", "sha256:", "sha256:" + plain, "sha1:" + plain[7:], "SHA1 Fingerprint=" + colons, plain[:len(plain)-1], plain + "0", plain[:len(plain)-1] + "g",
 		"sha256:" + strings.Repeat("a:", 47) + "a", "sha256:" + strings.Repeat(":", 95)} {
 		if sum, err := ParseFingerprint(text); err == nil || sum != [32]byte{} || !errors.Is(err, errFingerprint) {
 			t.Errorf("%q: %x, %v", text, sum, err)
@@ -308,13 +321,16 @@ func TestParseFingerprint(t *testing.T) {
 func FuzzParseFingerprint(f *testing.F) {
 	f.Add("sha256:" + strings.Repeat("0f", 32))
 	f.Add("SHA256:" + strings.Repeat("0F:", 31) + "0F")
+	f.Add(strings.Repeat("0f", 32))
+	f.Add("SHA256 Fingerprint=" + strings.Repeat("0F:", 31) + "0F\n")
+	prefix := regexp.MustCompile(`(?i)^(sha256:|sha256 fingerprint=)`)
 	f.Fuzz(func(t *testing.T, text string) {
 		sum, err := ParseFingerprint(text)
 		if err != nil {
 			return
 		}
 		plain := formatFingerprint(sum)
-		if !strings.EqualFold(plain, "sha256:"+strings.ReplaceAll(text[7:], ":", "")) {
+		if !strings.EqualFold(plain, "sha256:"+strings.ReplaceAll(prefix.ReplaceAllString(strings.TrimSpace(text), ""), ":", "")) {
 			t.Errorf("%q is read as %s", text, plain)
 		}
 	})

@@ -39,7 +39,7 @@ func Load(certFile, keyFile string, now time.Time) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	if err := checkCert(certFile, certs); err != nil {
+	if err := checkCert(certFile, certs, "name the certificate first: --tls-cert CERT --tls-key KEY"); err != nil {
 		return tls.Certificate{}, err
 	}
 	if err := checkKey(keyFile, key); err != nil {
@@ -58,7 +58,7 @@ func LoadRoots(file string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkCert(file, text); err != nil {
+	if err := checkCert(file, text, "name the file with the certificates of those who vouch for the server: --ca FILE"); err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
@@ -89,8 +89,8 @@ func readFile(file, what string) ([]byte, error) {
 	return nil, e
 }
 
-// checkCert refuses a file without a certificate.
-func checkCert(file string, text []byte) error {
+// checkCert refuses a file without a certificate. For one that holds a key instead the next step is given.
+func checkCert(file string, text []byte, next string) error {
 	types := blocks(text)
 	switch {
 	case len(types) == 0:
@@ -99,7 +99,7 @@ func checkCert(file string, text []byte) error {
 	case types["CERTIFICATE"]:
 		return nil
 	case hasKey(types):
-		return &FileError{File: file, What: "holds a key and no certificate", Next: "name the certificate first: --tls-cert CERT --tls-key KEY"}
+		return &FileError{File: file, What: "holds a key and no certificate", Next: next}
 	}
 	return &FileError{File: file, What: "holds no certificate", Next: "it must have a block -----BEGIN CERTIFICATE-----"}
 }

@@ -40,6 +40,8 @@ func explain(err error) string {
 		alert   tls.AlertError
 	)
 	switch {
+	case IsMirrored(err):
+		return "it sent our own hello back: an echo server without TLS"
 	case errors.As(err, &invalid):
 		return explainInvalid(invalid)
 	case errors.As(err, &name):
@@ -59,6 +61,16 @@ func explain(err error) string {
 		return "the peer closed the connection during the handshake"
 	}
 	return ""
+}
+
+// IsMirrored reports whether a client got its own ClientHello back. crypto/tls has no error of its own for that, but only words.
+func IsMirrored(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) { // those around it may have words of their own
+		if strings.Contains(err.Error(), "unexpected handshake message of type *tls.clientHelloMsg when waiting for *tls.serverHelloMsg") {
+			return true
+		}
+	}
+	return false
 }
 
 // isAlert reports whether the peer sent an alert: outside of QUIC its type is not exported, but its words are fixed (tls.Conn's "remote error").

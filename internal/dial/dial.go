@@ -117,7 +117,7 @@ func (d Dialer) dial(ctx context.Context, proto probe.Proto, addr netip.AddrPort
 		return nil, e
 	}
 	if isSelf(conn) {
-		abandon(conn)
+		Abandon(conn)
 		return nil, &Error{Addr: addr, Ending: sock.Reset, Self: true, Err: errSelf}
 	}
 	return conn, nil
@@ -156,9 +156,12 @@ func isSelf(conn net.Conn) bool {
 	return conn.LocalAddr().String() == conn.RemoteAddr().String()
 }
 
-// abandon closes a connection without leaving it in TIME_WAIT, where it would keep the
-// port that somebody may want to listen on.
-func abandon(conn net.Conn) {
+// Abandon closes a connection, or the one under its TLS, without leaving it in TIME_WAIT, where it would keep the
+// port that somebody may want to listen on: a TCP connection that stands ends by a reset.
+func Abandon(conn net.Conn) {
+	if secured, ok := conn.(*TLSConn); ok {
+		conn = secured.NetConn() // a close_notify would wait for a peer that does not read
+	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}

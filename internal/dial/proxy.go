@@ -106,7 +106,7 @@ func (d Dialer) ConnectThrough(ctx context.Context, p Proxy, conn net.Conn, targ
 	if err == nil {
 		return nil
 	}
-	abandon(conn)
+	Abandon(conn)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

@@ -107,6 +107,10 @@ func TestWhatProxiesRefuse(t *testing.T) {
 	at, _ := serveProxy(t, dialtest.Proxy{})
 	withUser, _ := serveProxy(t, dialtest.Proxy{User: "ann", Password: "secret"})
 	broken := listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-\x1b[2J\r\n\r\n"); _, _ = c.Read(make([]byte, 99)) })
+	jester := listen(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 502 TARGET is away\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c)
+	})
 	nobody := unused(t, "tcp")
 	for _, c := range []struct {
 		url    string
@@ -132,6 +136,7 @@ func TestWhatProxiesRefuse(t *testing.T) {
 		{"http://p", at, "fails.test:1", ProxyBroken, sock.Failed, "made no connection to fails.test:1 (500 Internal Server Error)"},
 		{"http://p", at, "denied.test:1", ProxyDenied, sock.Failed, "refuses to connect to denied.test:1 (403 Forbidden)"},
 		{"http://p", at, "dead.test:1", BehindProxy, sock.Failed, "could not reach dead.test:1 (502 Bad Gateway)"},
+		{"http://p", jester, "dead.test:1", BehindProxy, sock.Failed, "could not reach dead.test:1 (502 TARGET is away)"},
 		{"http://p", at, "late.test:1", BehindProxy, sock.TimedOut, "got no answer from late.test:1 (504 Gateway Timeout)"},
 		{"http://p", at, "nocommand.test:1", ProxyCannot, sock.Failed, "makes no connections (405 Method Not Allowed to CONNECT)"},
 		{"http://p", at, "silent.test:1", ProxyBroken, sock.TimedOut, "did not say within 50ms whether it reached silent.test:1"},

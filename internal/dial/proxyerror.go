@@ -34,13 +34,14 @@ type ProxyError struct {
 	Ending sock.Ending // TimedOut, Reset; else Failed
 	Err    error
 
-	words  string // after the proxy's name
+	words  string // ours, after the proxy's name; TARGET stands for the target
+	said   string // the proxy's, after ours
 	within time.Duration
 }
 
 // Error says which proxy, which target, and which of the two failed.
 func (e *ProxyError) Error() string {
-	return fmt.Sprintf("the proxy %v %s", e.Proxy, strings.ReplaceAll(e.words, "TARGET", e.Target))
+	return fmt.Sprintf("the proxy %v %s%s", e.Proxy, strings.ReplaceAll(e.words, "TARGET", e.Target), e.said)
 }
 
 // Unwrap returns what the proxy's protocol made of it.
@@ -66,30 +67,33 @@ func (e *ProxyError) explain() {
 	case e.Ending == sock.Reset:
 		e.set(ProxyBroken, "reset the connection (RST) instead of answering")
 	case e.Proxy.Scheme == "http":
-		e.set(ProxyBroken, "does not answer as an HTTP proxy does: "+e.Err.Error())
+		e.set(ProxyBroken, "does not answer as an HTTP proxy does: ")
+		e.said = e.Err.Error()
 	default:
 		e.explainSOCKS()
 	}
 }
 
 func (e *ProxyError) explainStatus(s *statusError) {
+	e.said = " (" + s.status + ")"
 	switch s.code {
 	case http.StatusProxyAuthRequired:
-		e.set(ProxyWantsUser, "wants a user and a password ("+s.status+")")
+		e.set(ProxyWantsUser, "wants a user and a password")
 		if e.Proxy.User != nil {
-			e.set(ProxyBadUser, "does not accept this user and password ("+s.status+")")
+			e.set(ProxyBadUser, "does not accept this user and password")
 		}
 	case http.StatusForbidden, http.StatusUnauthorized, http.StatusUnavailableForLegalReasons:
-		e.set(ProxyDenied, "refuses to connect to TARGET ("+s.status+")")
+		e.set(ProxyDenied, "refuses to connect to TARGET")
 	case http.StatusGatewayTimeout:
 		e.Ending = sock.TimedOut
-		e.set(BehindProxy, "got no answer from TARGET ("+s.status+")")
+		e.set(BehindProxy, "got no answer from TARGET")
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusNotFound:
-		e.set(BehindProxy, "could not reach TARGET ("+s.status+")")
+		e.set(BehindProxy, "could not reach TARGET")
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest:
-		e.set(ProxyCannot, "makes no connections ("+s.status+" to CONNECT)")
+		e.set(ProxyCannot, "makes no connections")
+		e.said = " (" + s.status + " to CONNECT)"
 	default:
-		e.set(ProxyBroken, "made no connection to TARGET ("+s.status+")")
+		e.set(ProxyBroken, "made no connection to TARGET")
 	}
 }
 
@@ -124,5 +128,6 @@ func (e *ProxyError) explainSOCKS() {
 		}
 	}
 	reason := text[strings.LastIndex(text, ": ")+1:]
-	e.set(ProxyBroken, "does not answer as a SOCKS5 proxy does:"+reason)
+	e.set(ProxyBroken, "does not answer as a SOCKS5 proxy does:")
+	e.said = reason
 }

@@ -146,7 +146,7 @@ func (f *field) clear(tell bool) {
 	for ; f.running > 0; f.running-- {
 		r := <-f.finished
 		if r.Err == nil {
-			abandon(r.conn)
+			Abandon(r.conn)
 			r.Err = ErrLost
 		}
 		if tell {

@@ -37,6 +37,9 @@ func (c *TLSConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// NetConn returns the connection under TLS, as it was given to StartTLS.
+func (c *TLSConn) NetConn() net.Conn { return c.under.Conn }
+
 // watched is a connection that remembers whether its peer's FIN came.
 type watched struct {
 	net.Conn

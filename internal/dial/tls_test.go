@@ -120,6 +120,25 @@ func TestTLSTimesOutAndEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// To abandon it resets the connection under TLS, which a close_notify alone would not.
+func TestTLSIsAbandoned(t *testing.T) {
+	met := make(chan error, 1)
+	conn, err := startTLS(t, cert.Trust{ServerName: "localhost"}, func(s *tls.Conn, _ net.Conn) {
+		_, err := io.Copy(io.Discard, s)
+		met <- err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := conn.NetConn().(*net.TCPConn); !ok {
+		t.Errorf("under TLS is a %T", conn.NetConn())
+	}
+	Abandon(conn)
+	if err := <-met; sock.EndingOf(err) != sock.Reset {
+		t.Errorf("the peer met %v", err)
+	}
+}
+
 // A read whose deadline passed is no end: what comes later is heard.
 func TestTLSReadsOnAfterADeadline(t *testing.T) {
 	later := make(chan struct{})

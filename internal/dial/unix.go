@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 
@@ -20,19 +21,21 @@ type UnixError struct {
 	Path   string
 	Ending sock.Ending // Reset: nobody listens; TimedOut; Limit; else Failed
 	Err    error
+
+	other bool // the path is there, and is no socket's
 }
 
 // Error names the socket and the reason.
 func (e *UnixError) Error() string {
 	switch {
+	case e.other:
+		return fmt.Sprintf("unix:%s is no socket", e.Path)
 	case errors.Is(e.Err, fs.ErrNotExist):
 		return fmt.Sprintf("unix:%s does not exist", e.Path)
 	case errors.Is(e.Err, fs.ErrPermission):
 		return fmt.Sprintf("unix:%s may not be used by this user", e.Path)
-	case e.Ending == sock.Reset && e.Abstract():
-		return fmt.Sprintf("connection refused by unix:%s: nobody listens there", e.Path)
 	case e.Ending == sock.Reset:
-		return fmt.Sprintf("connection refused by unix:%s: nobody listens there, or it is no socket", e.Path)
+		return fmt.Sprintf("connection refused by unix:%s: nobody listens there", e.Path)
 	case errors.Is(e.Err, syscall.EPROTOTYPE):
 		return fmt.Sprintf("unix:%s is no stream but a socket for messages", e.Path)
 	case e.Ending == sock.TimedOut:
@@ -43,6 +46,9 @@ func (e *UnixError) Error() string {
 
 // Unwrap returns the system's error.
 func (e *UnixError) Unwrap() error { return e.Err }
+
+// NoSocket reports whether something else than a socket is at the path.
+func (e *UnixError) NoSocket() bool { return e.other }
 
 // Abstract reports whether the socket has a name but no file (Linux, unix(7)).
 func (e *UnixError) Abstract() bool { return strings.HasPrefix(e.Path, "@") }
@@ -67,6 +73,9 @@ func (d Dialer) DialUnix(ctx context.Context, path string) (*net.UnixConn, error
 		e.Ending = sock.TimedOut
 	case errors.As(err, &errno):
 		e.Err = errno // the rest of the chain repeats the path
+	}
+	if info, err := os.Stat(path); err == nil && !e.Abstract() && info.Mode()&(fs.ModeSocket|fs.ModeIrregular) == 0 {
+		e.Ending, e.other = sock.Failed, true // the system's word is that of a socket without a server
 	}
 	return nil, e
 }

@@ -53,7 +53,8 @@ func TestWhyNoUnixSocket(t *testing.T) {
 	defer m.Close()
 	for path, want := range map[string]string{
 		filepath.Join(dir, "none"): "unix:" + filepath.Join(dir, "none") + " does not exist",
-		file:                       "connection refused by unix:" + file + ": nobody listens there, or it is no socket",
+		file:                       "unix:" + file + " is no socket",
+		dir:                        "unix:" + dir + " is no socket",
 		messages:                   "unix:" + messages + " is no stream but a socket for messages",
 		"@sonde-test-nobody":       "connection refused by unix:@sonde-test-nobody: nobody listens there",
 	} {

@@ -65,6 +65,14 @@ func commandNames() (names []string) {
 	return names
 }
 
+// Literal returns the line that Commands send as this one: nobody means a command by what is pasted.
+func Literal(line string) string {
+	if strings.HasPrefix(line, "/") {
+		return "/" + line
+	}
+	return line
+}
+
 // A said is a typed line, understood.
 type said struct {
 	verb verb

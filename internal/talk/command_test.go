@@ -105,6 +105,9 @@ func FuzzCommand(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
+		if sent := parseCommand(Literal(line), first); sent.verb != sendLine || sent.text != line {
+			t.Fatalf("%q, to be sent as it is: %+v", line, sent)
+		}
 		got := parseCommand(line, first)
 		switch {
 		case strings.HasPrefix(line, "//"):

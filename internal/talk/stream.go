@@ -103,6 +103,7 @@ func (s *stream) inputOver(o outcome) {
 // peerOver takes note that nothing more will be heard.
 func (s *stream) peerOver(o outcome) {
 	output := asOutput(o.err)
+	s.summary.PeerClosed = o.err == nil && o.panicked == nil
 	switch {
 	case o.panicked != nil:
 		s.endPanicked(o.panicked)
@@ -155,7 +156,7 @@ func (s *stream) check() time.Duration {
 	case s.peerFIN != 0:
 		return s.checkLinger()
 	case s.inputEnded != 0 && s.Interactive:
-		left := leaveTime - (s.now() - s.inputEnded)
+		left := s.leaveTime() - (s.now() - s.inputEnded)
 		if left <= 0 || s.Wait < 0 {
 			s.end(sock.ByUs, nil, "we closed; the peer kept its side open")
 		}
@@ -164,6 +165,14 @@ func (s *stream) check() time.Duration {
 		return s.checkSilence()
 	}
 	return s.checkFull()
+}
+
+// leaveTime is how long a peer that a person leaves may take to close its side.
+func (s *stream) leaveTime() time.Duration {
+	if s.Wait > 0 {
+		return s.Wait
+	}
+	return leaveTime
 }
 
 // checkFull tells, once, of a peer that does not take what we write.

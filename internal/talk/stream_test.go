@@ -55,7 +55,7 @@ func TestStreamHearsOutAPeerThatAnswersAfterOurFIN(t *testing.T) {
 	}()
 	var out bytes.Buffer
 	s := Conversation{}.Stream(context.Background(), ours, input("late"), Exact{&out})
-	if s.Ending != sock.ByUs || out.String() != "LATE" {
+	if s.Ending != sock.ByUs || !s.PeerClosed || out.String() != "LATE" {
 		t.Errorf("%v; output %q", s, out.String())
 	}
 	wantContains(t, s.String(), "we closed (end of input), then the peer (FIN); sent 4 bytes in 1 line, received 4 bytes in 1 line in ")
@@ -200,16 +200,18 @@ func TestStreamWithoutPatience(t *testing.T) {
 }
 
 func TestStreamLeavesAPeerThatStays(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ours, peer := net.Pipe()
-		defer peer.Close()
-		go func() { _, _ = io.Copy(io.Discard, peer) }()
-		start := time.Now()
-		s := Conversation{Interactive: true}.Stream(t.Context(), ours, input("x\n"), Exact{io.Discard})
-		if s.Ending != sock.ByUs || time.Since(start) != leaveTime {
-			t.Errorf("%v after %v", s, time.Since(start))
-		}
-	})
+	for wait, want := range map[time.Duration]time.Duration{0: leaveTime, 5 * time.Second: 5 * time.Second, -1: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			ours, peer := net.Pipe()
+			defer peer.Close()
+			go func() { _, _ = io.Copy(io.Discard, peer) }()
+			start := time.Now()
+			s := Conversation{Interactive: true, Wait: wait}.Stream(t.Context(), ours, input("x\n"), Exact{io.Discard})
+			if s.Ending != sock.ByUs || s.PeerClosed || time.Since(start) != want {
+				t.Errorf("%v after %v", s, time.Since(start))
+			}
+		})
+	}
 }
 
 func TestStreamTellsOfAPeerThatDoesNotRead(t *testing.T) {

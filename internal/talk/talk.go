@@ -1,7 +1,7 @@
 // Package talk holds one conversation with one peer: bytes or datagrams in, replies
 // out, and how it ended.
 //
-// A Dialer makes the connection, a Conversation says how to behave, a Printer takes
+// Package dial makes the connection, a Conversation says how to behave, a Printer takes
 // what the peer says, and a Summary tells the end. Stream speaks over TCP, Datagrams
 // over UDP. Both own what they are given: they close the connection and the input
 // before they return, and join every goroutine they started. Three goroutines
@@ -27,7 +27,7 @@ import (
 // patient over TCP, and waiting one second for the answers to the last datagram.
 type Conversation struct {
 	// Wait is how long the peer may stay silent after the end of the input. Zero is for
-	// ever over TCP and one second over UDP; less than zero does not wait at all.
+	// ever over TCP and one second over UDP and for a person; less than zero does not wait at all.
 	Wait time.Duration
 
 	// Interactive says that the input is a person, whose end of input means to leave:
@@ -65,7 +65,8 @@ type Summary struct {
 	How            string // who ended it and by what, in words
 	Err            error  // what failed, with sock.Failed and sock.Limit (an *OutputError when it was the output); the cause of the context's end
 	Sent, Received Count
-	Refusals       int // datagrams that were told to have gone nowhere
+	PeerClosed     bool // a stream's peer closed its side in order
+	Refusals       int  // datagrams that were told to have gone nowhere
 	Elapsed        time.Duration
 	unit           string
 }
@@ -81,7 +82,7 @@ func (e *OutputError) Unwrap() error { return e.Err }
 
 // How long things take that no flag sets.
 const (
-	leaveTime   = time.Second            // a person leaves: the peer's time to close its side
+	leaveTime   = time.Second            // a person leaves: the peer's time to close its side, if Wait does not say
 	drainTime   = time.Second            // our write failed: time to read what the peer still said
 	lingerTime  = time.Second            // the peer closed its side: time for the input to bring more
 	hangTime    = 2 * time.Second        // silence after our FIN that needs an explanation
