@@ -22,10 +22,11 @@ type flow struct {
 	awake chan struct{} // something may be sent
 
 	// Of the flow's own goroutine.
-	conn   net.Conn // nil: there is none
-	opened time.Time
-	times  int    // that it was opened
-	buf    []byte // what is sent
+	conn    net.Conn      // nil: there is none
+	trouble *dial.Trouble // of a UDP socket; its receiver's too
+	opened  time.Time
+	times   int    // that it was opened
+	buf     []byte // what is sent
 
 	mu                  sync.Mutex // guards all below
 	track               tracker
@@ -39,22 +40,21 @@ type flow struct {
 	sentFirst, sentLast time.Duration // of all; below 0: never
 	held                time.Duration // by a peer that did not read
 	dropped             uint64
-	damages             int
+	down                bool // there is no connection
+	closed              bool // the peer has ended one
 	ended               bool
+	why                 error // what probes are given up for; nil: the time-out
 
 	found func(uint64, *Damage)
 	lost  func(uint64, slot)
 }
-
-// mostDamages is how often a connection's damage is told of; all of it is counted.
-const mostDamages = 3
 
 func newFlow(r *run, i int) *flow {
 	inFlight := r.window()
 	if r.Rate > 0 {
 		inFlight = int(min(r.Rate*r.Timeout.Seconds()/float64(r.Connections), 1<<20))
 	}
-	f := &flow{run: r, index: i, awake: make(chan struct{}, 1), track: newTracker(r.Timeout, inFlight), sentFirst: -1}
+	f := &flow{run: r, index: i, awake: make(chan struct{}, 1), track: newTracker(r.Timeout, inFlight), sentFirst: -1, down: true}
 	f.found, f.lost = f.received, f.givenUp
 	return f
 }
@@ -102,23 +102,17 @@ func (f *flow) begin(conn net.Conn) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conn = conn
+	if udp, ok := conn.(*net.UDPConn); ok {
+		f.trouble = dial.NewTrouble(udp)
+	}
 	if !f.ended {
+		f.down = false
 		f.passOver()
 	}
 	f.id = f.run.codec.Flow(f.index, f.times)
 	f.times++
 	f.stream = NewStream(f.run.codec, f.run.Size, f.id, f.track.next, f.found)
 	f.firstSent, f.firstHeard = -1, false
-}
-
-// passOver counts what is due and not sent as unsent.
-func (f *flow) passOver() {
-	if n := f.due.Load() - f.sent; f.run.table != nil && n > 0 {
-		f.track.Probes += n
-		f.track.Unsent += n
-		f.track.skip(n)
-		f.sent += n
-	}
 }
 
 // live holds the connection until ctx ends.
@@ -151,19 +145,6 @@ func (f *flow) reopen(ctx context.Context) {
 	}
 }
 
-// missed counts a probe that a closed loop could not send: with nobody there it would never end.
-func (f *flow) missed() {
-	if f.run.table != nil || f.run.tickets.Add(-1) < 0 {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.ended {
-		f.track.Probes++
-		f.track.Unsent++
-	}
-}
-
 // broke takes note of a connection that ended.
 func (f *flow) broke(err error) {
 	f.mu.Lock()
@@ -173,15 +154,32 @@ func (f *flow) broke(err error) {
 	}
 	f.stream.Close()
 	lost := f.track.Pending
-	f.track.abandon(f.lost)
+	f.giveUp(err)
 	f.track.Broken++
+	f.unsent(uint64(f.claimed), err)
+	f.down, f.claimed = true, 0
+	if ending := sock.EndingOf(err); ending == sock.ByPeer || ending == sock.Reset {
+		f.closed = true
+	}
+	hungUp := f.run.alive.Load() == 0 && !f.run.heard.Load()
+	if hungUp {
+		f.run.fail(&HangupError{err}) // before the run is seen to be over
+	}
 	f.mu.Unlock()
-	f.run.settle()
-	if f.run.alive.Load() == 0 && !f.run.heard.Load() {
-		f.run.fail(&HangupError{err})
+	if hungUp {
 		return
 	}
+	f.run.settle()
 	f.run.event(Event{Kind: Broken, Conn: f.index, Lost: lost, Err: err})
+}
+
+// giveUp loses all that is in flight, for err. The lock is held.
+func (f *flow) giveUp(err error) {
+	if f.why = err; err == nil {
+		f.why = io.EOF
+	}
+	f.track.abandon(f.lost)
+	f.why = nil
 }
 
 // converse sends and receives until the connection or ctx ends, and returns why the connection did.

@@ -50,21 +50,18 @@ func (f *flow) received(seq uint64, d *Damage) {
 	if !f.run.heard.Load() {
 		f.run.heard.Store(true)
 	}
-	latency, service := f.now-s.intended, f.now-s.sent
+	var latency, service time.Duration
+	if s != (slot{}) { // forgotten, it has no times
+		latency, service = f.now-s.intended, f.now-s.sent
+	}
 	if fate == Answered || fate == Late && s != (slot{}) {
 		f.run.records[f.index%len(f.run.records)].record(latency, service)
 	}
 	if d != nil {
-		f.damaged(d)
+		f.run.event(Event{Kind: Damaged, Conn: f.index, Err: d})
 	}
 	if f.run.Reply != nil {
 		f.run.reply(Reply{Conn: f.index, Seq: seq, Fate: fate, Latency: latency, Service: service, Reordered: f.track.Reordered > reordered, Damage: d})
-	}
-}
-
-func (f *flow) damaged(d *Damage) {
-	if f.damages++; f.damages <= mostDamages {
-		f.run.event(Event{Kind: Damaged, Conn: f.index, Err: d})
 	}
 }
 
@@ -75,13 +72,13 @@ func (f *flow) stranger(d *Damage) {
 		f.run.fail(&StrangerError{d.Got})
 		return
 	}
-	f.damaged(d)
+	f.run.event(Event{Kind: Damaged, Conn: f.index, Err: d})
 }
 
 // givenUp tells of a probe that is lost. The lock is held.
 func (f *flow) givenUp(seq uint64, _ slot) {
 	if f.run.Reply != nil {
-		f.run.reply(Reply{Conn: f.index, Seq: seq, Fate: Lost})
+		f.run.reply(Reply{Conn: f.index, Seq: seq, Fate: Lost, Err: f.why})
 	}
 }
 
@@ -96,11 +93,11 @@ func (f *flow) expire(now time.Duration) {
 	}
 }
 
-// idle reports whether all that was handed out has its fate.
+// idle reports whether all that was handed out has its fate. What falls due without a connection has: it is unsent.
 func (f *flow) idle() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.track.Pending == 0 && f.claimed == 0 && (f.run.table == nil || f.sent == f.due.Load())
+	return f.track.Pending == 0 && f.claimed == 0 && (f.run.table == nil || f.down || f.sent == f.due.Load())
 }
 
 func (f *flow) counts() Counts {
@@ -114,16 +111,23 @@ func (f *flow) counts() Counts {
 func (f *flow) end(interrupted bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.stream != nil {
+		f.stream.Close()
+	}
 	f.ended = true // from here on nothing is counted
 	held := uint64(0)
 	if f.run.table != nil {
 		held = f.due.Load() - f.sent
 	}
-	f.track.Probes += held
 	if interrupted {
+		f.track.Probes += held
 		f.track.Pending += held
 		return
 	}
-	f.track.Unsent += held
+	why := ErrHeld
+	if f.down {
+		why = ErrDown
+	}
+	f.unsent(held, why)
 	f.track.abandon(f.lost)
 }

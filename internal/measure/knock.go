@@ -32,16 +32,14 @@ type knocker struct {
 
 // Knock measures connections alone: each probe is a fresh one, which is ended by a reset when it stands. A probe's Service time
 // is that of TCP's handshake, its Latency the time from when it was to begin until the connection stood, TLS included.
-// With Rate as many go side by side as it takes, without it Connections.
+// With Rate as many go side by side as it takes, up to a bound, without it Connections.
 //
-// A connection that is refused is lost, and Refused; an Event before its Reply has the reason. How long is waited for one is Dial's affair.
+// A connection that is refused is lost, and Refused; its Reply has the reason. How long is waited for one is Dial's affair.
 func Knock(ctx context.Context, p Plan) (*Report, error) { return knock(ctx, p, pace.Precise()) }
 
 func knock(ctx context.Context, p Plan, alarm *pace.Alarm) (*Report, error) {
 	defer alarm.Close()
-	k := &knocker{Plan: p, start: time.Now(), first: -1, report: Report{
-		Latency: NewDistribution(), Service: NewDistribution(), Connect: NewDistribution(), TLS: NewDistribution(), FirstByte: NewDistribution(),
-	}}
+	k := &knocker{Plan: p, start: time.Now(), first: -1, report: *NewReport()}
 	k.tickets.Store(int64(p.most()))
 	stop := k.tell()
 	if p.Rate > 0 {
@@ -52,9 +50,11 @@ func knock(ctx context.Context, p Plan, alarm *pace.Alarm) (*Report, error) {
 	stop()
 	r := &k.report
 	r.Connect, r.Elapsed, r.Asked, r.Interrupted = r.Service, time.Since(k.start), p.Rate, ctx.Err() != nil
-	r.Jitter = time.Duration(k.jitter)
-	if k.last > k.first && r.Probes > 1 {
-		r.Achieved = float64(r.Probes-1) / (k.last - k.first).Seconds()
+	if r.Jitter = time.Duration(k.jitter); r.Answered > 1 {
+		r.JitterOf = 1
+	}
+	if sent := r.Probes - r.Unsent; k.last > k.first && sent > 1 {
+		r.Achieved = float64(sent-1) / (k.last - k.first).Seconds()
 	}
 	return r, nil
 }
@@ -85,6 +85,7 @@ func (k *knocker) tell() (stop func()) {
 	}
 }
 
+// byTable begins what is due, whatever became of those before. Where no more fit side by side a probe is unsent.
 func (k *knocker) byTable(ctx context.Context, alarm *pace.Alarm) {
 	table, total := pace.NewTimetable(k.start, k.Rate), k.most()
 	places := make(chan struct{}, mostKnocks)
@@ -92,16 +93,17 @@ func (k *knocker) byTable(ctx context.Context, alarm *pace.Alarm) {
 	defer all.Wait()
 	for given := uint64(0); given < total; {
 		for due := table.Due(time.Now(), total); given < due; given++ {
+			seq := given
 			select {
 			case places <- struct{}{}:
-			case <-ctx.Done():
-				return
+				all.Go(func() {
+					k.one(ctx, int(seq), seq, table.At(seq))
+					<-places
+				})
+			default:
+				k.begin(time.Since(k.start))
+				k.end(Reply{Conn: int(seq), Seq: seq, Fate: Unsent, Err: ErrFull})
 			}
-			seq := given
-			all.Go(func() {
-				k.one(ctx, int(seq), seq, table.At(seq))
-				<-places
-			})
 		}
 		if given < total && alarm.Wait(ctx, table.At(given)) != nil {
 			return
@@ -128,19 +130,21 @@ func (k *knocker) one(ctx context.Context, index int, seq uint64, intended time.
 	began := time.Now()
 	k.begin(began.Sub(k.start))
 	conn, phases, err := k.Dial(ctx)
-	now := time.Now()
-	reply := Reply{Conn: index, Seq: seq, Fate: Lost, Latency: now.Sub(intended), Service: phases.Connect}
-	if err == nil {
-		reply.Fate = Answered
+	reply := Reply{Conn: index, Seq: seq, Fate: Answered, Latency: time.Since(intended), Service: phases.Connect, Phases: phases, Err: err}
+	switch {
+	case err == nil:
 		if k.Event != nil {
 			k.event(Event{Kind: Opened, Conn: index, Phases: phases, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
 		}
 		abandon(conn)
-	}
-	if err != nil && ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return // pending: it was interrupted
+	case sock.IsLimit(err):
+		reply.Fate = Unsent
+	default:
+		reply.Fate = Lost
 	}
-	k.end(reply, phases, err)
+	k.end(reply)
 }
 
 func (k *knocker) begin(at time.Duration) {
@@ -160,23 +164,24 @@ func (k *knocker) event(e Event) {
 	k.Event(e)
 }
 
-func (k *knocker) end(reply Reply, phases Phases, err error) {
+// end counts a probe, and tells of it.
+func (k *knocker) end(reply Reply) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.report.Pending--
-	switch {
-	case err == nil:
-		k.made(reply, phases)
-	case sock.IsLimit(err):
+	switch reply.Fate {
+	case Answered:
+		k.made(reply)
+	case Unsent:
 		k.report.Unsent++
 	default:
 		k.report.Lost++
-		if isRefusal(err) {
+		if isRefusal(reply.Err) {
 			k.report.Refused++
 		}
 	}
-	if err != nil && k.Event != nil {
-		k.Event(Event{Kind: NotOpen, Conn: reply.Conn, Err: err})
+	if reply.Err != nil && k.Event != nil {
+		k.Event(Event{Kind: NotOpen, Conn: reply.Conn, Err: reply.Err})
 	}
 	if k.Reply != nil {
 		k.Reply(reply)
@@ -184,7 +189,8 @@ func (k *knocker) end(reply Reply, phases Phases, err error) {
 }
 
 // made takes a connection's times in. The lock is held.
-func (k *knocker) made(reply Reply, phases Phases) {
+func (k *knocker) made(reply Reply) {
+	phases := reply.Phases
 	k.report.Answered++
 	k.report.Latency.Record(reply.Latency)
 	k.report.Service.Record(phases.Connect)

@@ -150,7 +150,20 @@ func (d *Damage) Error() string {
 	if len(d.Want) == 0 {
 		return fmt.Sprintf("payload %d changed: it goes on behind its end, at byte %d, with %x", d.Seq, d.Offset, d.Got)
 	}
-	return fmt.Sprintf("payload %d changed at byte %d: %x was sent, %x came", d.Seq, d.Offset, d.Want, d.Got)
+	if len(d.Got) == 0 {
+		return fmt.Sprintf("payload %d changed from byte %d on", d.Seq, d.Offset)
+	}
+	want, got := d.Shown()
+	return fmt.Sprintf("payload %d changed at byte %d: %x was sent, %x came", d.Seq, d.Offset, want, got)
+}
+
+// Shown returns Want and Got, as much of them as can be compared: what comes next is not always there yet.
+func (d *Damage) Shown() (want, got []byte) {
+	if d.Kind != Changed || len(d.Want) == 0 || len(d.Got) == 0 {
+		return d.Want, d.Got
+	}
+	n := min(len(d.Want), len(d.Got))
+	return d.Want[:n], d.Got[:n]
 }
 
 // sent returns what payload seq has from offset at on, shownBytes at most.

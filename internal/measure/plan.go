@@ -2,10 +2,12 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
 
+	"sonde/internal/dial"
 	"sonde/internal/safetext"
 	"sonde/internal/sock"
 )
@@ -61,7 +63,7 @@ const (
 	Opened  EventKind = iota // a connection stands, for the first time or again
 	NotOpen                  // there is none: Err is Dial's; it is tried again each second
 	Broken                   // a connection ended before its time, for Err; Lost probes were in flight. It is made again
-	Refused                  // Err is the network's word that datagrams do not arrive
+	Refused                  // Err is the word of the network, or of our own firewall, that datagrams do not arrive
 	Damaged                  // Err is a *Damage
 )
 
@@ -81,10 +83,19 @@ type Reply struct {
 	Seq       uint64
 	Fate      Fate
 	Latency   time.Duration // since it was to be sent, of what came back whole
-	Service   time.Duration // since it was sent
+	Service   time.Duration // since it was sent; with Late and Doubled 0 if that is so long ago that it is forgotten
+	Phases    Phases        // of its connection (Knock)
 	Reordered bool
 	Damage    *Damage // with Corrupt
+	Err       error   // with Unsent and Lost: why not, or why nothing more was waited for, a connection's end or a *RefusedError; nil: the time-out
 }
+
+// Why a probe was not sent, beside an error of this machine.
+var (
+	ErrDown = errors.New("the connection was down")
+	ErrHeld = errors.New("the peer did not read, and there was no more room")
+	ErrFull = fmt.Errorf("%d connections are in the making, and no more at once", mostKnocks)
+)
 
 // A Report is what a run found.
 type Report struct {
@@ -92,6 +103,7 @@ type Report struct {
 	Latency, Service        *Distribution // of what came back whole, late or not. Without Rate both are one
 	Connect, TLS, FirstByte *Distribution // of connections; the first byte counts from the first probe
 	Jitter                  time.Duration // RFC 3550 section 6.4.1, mean over the connections
+	JitterOf                int           // how many connections it is the mean of; 0: there is none
 	Elapsed                 time.Duration // from the first probe to the last answer or time-out
 	Asked                   float64       // probes a second: the Plan's Rate
 	Achieved                float64       // that were sent
@@ -99,15 +111,38 @@ type Report struct {
 	Held                    time.Duration // how long in all the peer did not take what was to be sent
 	Dropped                 uint64        // datagrams that this machine had no room for (Linux)
 	Bytes                   uint64        // that came back whole
+	Closed                  int           // connections that the peer ended before their time, once or several times
+	Down                    int           // connections that were down at the end
 	Interrupted             bool          // it ended before it was over
 }
+
+// NewReport returns an empty one.
+func NewReport() *Report {
+	return &Report{Latency: NewDistribution(), Service: NewDistribution(), Connect: NewDistribution(), TLS: NewDistribution(), FirstByte: NewDistribution()}
+}
+
+// Behind reports whether this machine sent slower than it was asked to. What it could not send because a connection was
+// down, or the peer did not read, is not its doing.
+func (r *Report) Behind() bool {
+	sent := r.Probes - r.Unsent
+	if r.Asked == 0 || sent < fewest || r.Held > 0 {
+		return false
+	}
+	return r.Achieved*float64(r.Probes)/float64(sent) < fastEnough*r.Asked
+}
+
+// A RefusedError is the network's word that a datagram did not arrive.
+type RefusedError struct{ dial.Refusal }
+
+// Error says what happened and who said so.
+func (e *RefusedError) Error() string { return e.String() }
 
 // A StrangerError says that the server sends something else than what it got: it is no echo server.
 type StrangerError struct{ Got []byte }
 
 // Error shows what it sent.
 func (e *StrangerError) Error() string {
-	return fmt.Sprintf("what came back is nothing that was sent: %q", safetext.Append(nil, e.Got))
+	return fmt.Sprintf(`what came back is nothing that was sent: "%s"`, safetext.Append(nil, e.Got))
 }
 
 // A HangupError says that every connection was ended before anything came back.

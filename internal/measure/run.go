@@ -44,7 +44,8 @@ type run struct {
 }
 
 // Run does what the plan says until it is done or ctx ends, and returns what it found. An error says that there was nothing to
-// be found: no connection (Dial's), a *StrangerError or a *HangupError; or that something of this machine's failed.
+// be found: no connection (Dial's), a *StrangerError or a *HangupError; or that something of this machine's failed. The
+// report beside it has what was counted until then.
 func Run(ctx context.Context, p Plan) (*Report, error) { return newRun(p).run(ctx, pace.Precise()) }
 
 func newRun(p Plan) *run {
@@ -68,7 +69,7 @@ func (r *run) run(parent context.Context, alarm *pace.Alarm) (*Report, error) {
 	defer cancel(nil)
 	r.cancel = cancel
 	if err := r.open(ctx); err != nil {
-		return nil, err
+		return r.report(0, parent.Err() != nil), err
 	}
 	r.start = time.Now()
 	if r.Rate > 0 {
@@ -88,7 +89,7 @@ func (r *run) run(parent context.Context, alarm *pace.Alarm) (*Report, error) {
 	cancel(errOver)
 	work.Wait()
 	if parent.Err() == nil && cause != nil {
-		return nil, cause
+		return r.report(elapsed, false), cause
 	}
 	return r.report(elapsed, parent.Err() != nil), nil
 }
@@ -244,10 +245,9 @@ func (r *run) reply(p Reply) {
 }
 
 func (r *run) report(elapsed time.Duration, interrupted bool) *Report {
-	report := &Report{
-		Counts: r.counts(), Latency: NewDistribution(), Service: NewDistribution(),
-		Connect: r.connect, TLS: r.tls, FirstByte: r.firstByte, Elapsed: elapsed, Asked: r.Rate, Interrupted: interrupted,
-	}
+	report := NewReport()
+	report.Counts, report.Elapsed, report.Asked, report.Interrupted = r.counts(), elapsed, r.Rate, interrupted
+	report.Connect, report.TLS, report.FirstByte = r.connect, r.tls, r.firstByte
 	for _, rec := range r.records {
 		report.Latency.Merge(rec.latency)
 		report.Service.Merge(rec.service)
@@ -260,6 +260,7 @@ func (r *run) report(elapsed time.Duration, interrupted bool) *Report {
 		last = max(last, f.sentLast)
 		report.Dropped += f.dropped
 		report.Held += f.held
+		report.countEnds(f)
 		if f.track.heard > 1 {
 			jitter, jittered = jitter+f.track.jitter, jittered+1
 		}
@@ -267,10 +268,19 @@ func (r *run) report(elapsed time.Duration, interrupted bool) *Report {
 	if sent := report.Probes - report.Unsent; sent > 1 && last > first {
 		report.Achieved = float64(sent-1) / (last - first).Seconds()
 	}
-	report.Jitter = time.Duration(jitter / float64(max(jittered, 1)))
+	report.Jitter, report.JitterOf = time.Duration(jitter/float64(max(jittered, 1))), jittered
 	report.Bytes = (report.Answered + report.Late) * uint64(r.Size)
 	if r.table != nil {
 		report.Stalled = r.table.Moved()
 	}
 	return report
+}
+
+func (r *Report) countEnds(f *flow) {
+	if f.closed {
+		r.Closed++
+	}
+	if f.down {
+		r.Down++
+	}
 }

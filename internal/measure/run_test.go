@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sonde/internal/pace"
+	"sonde/internal/sock"
 )
 
 func TestEchoOverTCP(t *testing.T) {
@@ -81,7 +82,7 @@ func TestDatagramsThatSuffer(t *testing.T) {
 			if r.Counts != test.want {
 				t.Errorf("%+v, not %+v", r.Counts, test.want)
 			}
-			if name == "changed" && (len(damage) != mostDamages || damage[0].Offset != 50 || damage[0].Want[0]^damage[0].Got[0] != 0xff) {
+			if name == "changed" && (len(damage) != 10 || damage[0].Offset != 50 || damage[0].Want[0]^damage[0].Got[0] != 0xff) {
 				t.Errorf("told of %v", damage)
 			}
 		})
@@ -102,12 +103,12 @@ func TestLostAndLate(t *testing.T) {
 			return nil
 		}
 		return [][]byte{late, p} // it waited for the next, which a closed loop sends after the time-out
-	}), Count: 4, Timeout: 50 * time.Millisecond})
+	}), Count: 4, Timeout: 250 * time.Millisecond})
 	if want := (Counts{Probes: 4, Answered: 2, Lost: 1, Late: 1}); r.Counts != want && r.Answered+r.Late != 3 {
 		t.Errorf("%+v, not %+v", r.Counts, want)
 	}
-	if r.Late < 1 || r.Lost != 1 || r.Loss() < 0.5 {
-		t.Errorf("%+v, loss %v", r.Counts, r.Loss())
+	if r.Late < 1 || r.Lost != 1 || r.Loss() != 0.25 || r.Failed() < 0.5 {
+		t.Errorf("%+v, loss %v, failed %v", r.Counts, r.Loss(), r.Failed())
 	}
 }
 
@@ -119,20 +120,26 @@ func TestRefusedDatagrams(t *testing.T) {
 	to := gone.LocalAddr().(*net.UDPAddr)
 	_ = gone.Close()
 	var told []string
+	refused := 0
 	r := measured(t, Plan{
 		Dial: func(context.Context) (net.Conn, Phases, error) {
 			c, err := net.DialUDP("udp4", nil, to)
 			return c, Phases{}, err
 		},
-		Count: 5, Rate: 100, Timeout: 50 * time.Millisecond,
+		Count: 5, Rate: 100, Timeout: time.Hour, // nobody waits for what is refused
+		Reply: func(r Reply) {
+			if e, ok := r.Err.(*RefusedError); ok && e.PortUnreachable() && r.Fate == Lost {
+				refused++
+			}
+		},
 		Event: func(e Event) {
 			if e.Kind == Refused {
 				told = append(told, e.Err.Error())
 			}
 		},
 	})
-	if r.Lost != 5 || r.Refused == 0 || len(told) != 1 || !strings.Contains(told[0], "nobody listens there") {
-		t.Errorf("%+v, %q", r.Counts, told)
+	if r.Lost != 5 || r.Refused == 0 || len(told) != 1 || !strings.Contains(told[0], "nobody listens there") || refused != 5 {
+		t.Errorf("%+v, %q, %d refused", r.Counts, told, refused)
 	}
 }
 
@@ -190,7 +197,7 @@ func TestNoEchoServer(t *testing.T) {
 		}, `what came back is nothing that was sent: "Thursday`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Run(t.Context(), filled(Plan{Dial: test.dial(t), Rate: 100}))
+			_, err := Run(t.Context(), filled(Plan{Dial: test.dial(t), Rate: 100, Count: 1}))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v", err)
 			}
@@ -208,30 +215,63 @@ func TestNoConnection(t *testing.T) {
 
 // One connection that breaks is told of, costs what was in flight on it, and is made again; the others go on.
 func TestBrokenConnectionIsMadeAgain(t *testing.T) {
-	var broken, opened atomic.Int64
-	r := measured(t, Plan{Connections: 3, Rate: 300, Duration: 1500 * time.Millisecond,
+	synctest.Test(t, func(t *testing.T) {
+		var made, broken, opened atomic.Int64
+		p := filled(Plan{Connections: 3, Rate: 300, Duration: 1500 * time.Millisecond,
+			Dial: func(context.Context) (net.Conn, Phases, error) {
+				ours, theirs := net.Pipe()
+				most := int64(1 << 30)
+				if made.Add(1) == 2 {
+					most = 640
+				}
+				go func() {
+					_, _ = io.CopyN(theirs, theirs, most)
+					_ = theirs.Close()
+				}()
+				return ours, Phases{}, nil
+			},
+			Event: func(e Event) {
+				switch e.Kind {
+				case Broken:
+					broken.Add(1)
+				case Opened:
+					opened.Add(1)
+				}
+			},
+		})
+		r, err := newRun(p).run(t.Context(), &pace.Alarm{})
+		if err != nil || broken.Load() != 1 || opened.Load() != 4 || r.Broken != 1 || r.Closed != 1 || r.Down != 0 || r.Behind() {
+			t.Errorf("%d broke, %d were made; %+v, %v", broken.Load(), opened.Load(), r, err)
+		}
+		if r.Answered+r.Lost+r.Unsent != 450 || r.Unsent == 0 || r.Answered < 300 {
+			t.Errorf("%+v", r.Counts)
+		}
+	})
+}
+
+// When all connections are gone at the end nothing is waited for, and it is told that they are down. What could not be sent
+// for it is not lost, and not this machine's doing.
+func TestServerThatDies(t *testing.T) {
+	var reasons []error
+	r := measured(t, Plan{Connections: 2, Rate: 200, Count: 100, Timeout: time.Hour,
 		Dial: serveTCP(t, func(n int, c *net.TCPConn) {
-			if n == 1 {
+			if n < 2 {
 				_, _ = io.CopyN(c, c, 640)
-				_ = c.SetLinger(0)
-				return
+				_, _ = io.CopyN(io.Discard, c, 64)
 			}
-			echoTCP(n, c)
+			_ = c.SetLinger(0)
 		}),
-		Event: func(e Event) {
-			switch e.Kind {
-			case Broken:
-				broken.Add(1)
-			case Opened:
-				opened.Add(1)
+		Reply: func(r Reply) {
+			if r.Fate == Lost {
+				reasons = append(reasons, r.Err)
 			}
 		},
 	})
-	if broken.Load() != 1 || opened.Load() != 4 || r.Broken != 1 {
-		t.Errorf("%d broke, %d were made", broken.Load(), opened.Load())
+	if r.Answered != 20 || r.Closed != 2 || r.Down != 2 || r.Unsent == 0 || r.Behind() || r.Failed() != 0.8 {
+		t.Errorf("%+v, %d closed, %d down, %v/s", r.Counts, r.Closed, r.Down, r.Achieved)
 	}
-	if r.Answered+r.Lost+r.Unsent+r.Late != 450 || r.Unsent == 0 || r.Answered < 300 {
-		t.Errorf("%+v", r.Counts)
+	if r.Lost == 0 || len(reasons) != int(r.Lost) || sock.EndingOf(reasons[0]) != sock.Reset {
+		t.Errorf("%d lost, for %v", r.Lost, reasons)
 	}
 }
 
@@ -256,15 +296,21 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 // What is in flight when somebody interrupts is pending: nobody knows whether it is lost.
 func TestInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
+	answered, heard := 0, make(chan struct{})
 	r, err := Run(ctx, filled(Plan{Rate: 100, Dial: misbehave(t, func(n int, p []byte) [][]byte {
 		if n == 5 {
+			<-heard
 			interrupt()
 		}
 		if n > 2 {
 			return nil
 		}
 		return [][]byte{p}
-	})}))
+	}), Reply: func(Reply) {
+		if answered++; answered == 3 {
+			close(heard)
+		}
+	}}))
 	if err != nil || !r.Interrupted || r.Answered != 3 || r.Pending < 3 || r.Lost != 0 || r.Loss() != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -335,5 +381,51 @@ func TestKnock(t *testing.T) {
 	r, err := Knock(t.Context(), filled(Plan{Count: 3, Dial: func(context.Context) (net.Conn, Phases, error) { return nil, Phases{}, refused }}))
 	if err != nil || r.Lost != 3 || r.Loss() != 1 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A timetable of connections does not wait for room: what finds none is unsent.
+func TestKnockDoesNotWait(t *testing.T) {
+	const tooMany = 10
+	release := make(chan struct{})
+	told := 0
+	r, err := Knock(t.Context(), filled(Plan{Rate: 1e6, Count: mostKnocks + tooMany,
+		Dial: func(context.Context) (net.Conn, Phases, error) {
+			<-release
+			return nil, Phases{}, errors.New("silence")
+		},
+		Reply: func(r Reply) {
+			if told++; told == tooMany {
+				close(release)
+			}
+			if (told <= tooMany) != (r.Fate == Unsent) {
+				t.Errorf("reply %d is %v", told, r.Fate)
+			}
+		},
+	}))
+	if err != nil || r.Unsent != tooMany || r.Lost != mostKnocks || r.Stalled > time.Second {
+		t.Errorf("%+v, stalled %v, %v", r.Counts, r.Stalled, err)
+	}
+}
+
+// A reply to a probe that is no longer remembered has no time.
+func TestForgotten(t *testing.T) {
+	var first []byte
+	var doubled []Reply
+	measured(t, Plan{Count: 200, Dial: misbehave(t, func(n int, p []byte) [][]byte {
+		switch n {
+		case 0:
+			first = p
+		case 198:
+			return [][]byte{first, p}
+		}
+		return [][]byte{p}
+	}), Reply: func(r Reply) {
+		if r.Fate == Doubled {
+			doubled = append(doubled, r)
+		}
+	}})
+	if len(doubled) != 1 || doubled[0].Seq != 0 || doubled[0].Latency != 0 || doubled[0].Service != 0 {
+		t.Errorf("%+v", doubled)
 	}
 }

@@ -17,8 +17,7 @@ const mostTogether = 1 << 16 // bytes of payloads that one write carries at most
 func (f *flow) send(ctx context.Context) error {
 	write := f.writeStream
 	if udp, ok := f.conn.(*net.UDPConn); ok {
-		trouble := dial.NewTrouble(udp)
-		write = func(n int) error { return f.writeDatagrams(ctx, udp, trouble, n) }
+		write = func(n int) error { return f.writeDatagrams(udp, n) }
 	}
 	for {
 		n := f.allowed()
@@ -117,51 +116,87 @@ func (f *flow) took() {
 	}
 }
 
-// writeDatagrams sends the next n payloads, each in a datagram. A write that returns the refusal of an earlier datagram did
-// not send its own (udp(7)), and is done again.
-func (f *flow) writeDatagrams(ctx context.Context, udp *net.UDPConn, trouble *dial.Trouble, n int) error {
+// writeDatagrams sends the next n payloads, each in a datagram.
+func (f *flow) writeDatagrams(udp *net.UDPConn, n int) error {
 	p := f.compose(n)
 	for size := f.run.Size; len(p) > 0; p = p[size:] {
 		if !f.note(1) {
 			return nil
 		}
-		for try := 1; ; try++ {
-			_, err := udp.Write(p[:size])
-			if err == nil {
-				break
-			}
-			refusal, ok := explain(trouble, err)
-			if ok && try < 16 { // each needs a refusal of its own, and only what was sent is refused
-				f.refused(refusal)
-				continue
-			}
-			if ctx.Err() != nil || !short(err) {
-				return err
-			}
-			break // of buffers, for a moment: the datagram is lost here
+		switch err := f.writeDatagram(udp, p[:size]); {
+		case err == nil:
+		case errors.Is(err, syscall.EPERM):
+			f.unsend(errors.New(f.trouble.OwnFirewall()), true)
+		case short(err):
+			f.unsend(err, false)
+		default:
+			return err
 		}
 	}
 	return nil
 }
 
+// writeDatagram sends one. A write that returns the refusal of an earlier datagram did not send its own (udp(7)), and is
+// done again.
+func (f *flow) writeDatagram(udp *net.UDPConn, p []byte) error {
+	for try := 1; ; try++ {
+		_, err := udp.Write(p)
+		if err == nil {
+			return nil
+		}
+		refusal, ok := explain(f.trouble, err)
+		if !ok || try == 16 { // each needs a refusal of its own, and only what was sent is refused
+			return err
+		}
+		f.refused(refusal)
+	}
+}
+
+// short reports whether this machine has no buffer for a datagram at the moment.
 func short(err error) bool {
 	return errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
 }
 
-// refused tells of a refusal.
-func (f *flow) refused(r dial.Refusal) {
+// unsend takes back the probe that was noted last, which did not leave this machine. The first time it is told of, if it is to be.
+func (f *flow) unsend(why error, tell bool) {
 	f.mu.Lock()
-	f.track.Refused++
-	first := f.track.Refused == 1
-	f.mu.Unlock()
-	if first {
-		f.run.event(Event{Kind: Refused, Conn: f.index, Err: errors.New(r.String())})
+	if f.ended {
+		f.mu.Unlock()
+		return
 	}
+	seq := f.track.unsend()
+	if tell && f.track.Unsent == 1 {
+		f.run.event(Event{Kind: Refused, Conn: f.index, Err: why})
+	}
+	if f.run.Reply != nil {
+		f.run.reply(Reply{Conn: f.index, Seq: seq, Fate: Unsent, Err: why})
+	}
+	f.mu.Unlock()
+	f.moved()
+}
+
+// refused takes a refusal: the first on a connection is told of, and each gives up a probe.
+func (f *flow) refused(r dial.Refusal) {
+	err := &RefusedError{r}
+	f.mu.Lock()
+	if f.ended {
+		f.mu.Unlock()
+		return
+	}
+	f.track.Refused++
+	if f.track.Refused == 1 {
+		f.run.event(Event{Kind: Refused, Conn: f.index, Err: err})
+	}
+	f.why = err
+	f.track.refuse(f.lost)
+	f.why = nil
+	f.mu.Unlock()
+	f.moved()
 }
 
 // receiveDatagrams reads until the socket is closed.
 func (f *flow) receiveDatagrams(udp *net.UDPConn) error {
-	trouble := dial.NewTrouble(udp)
+	trouble := f.trouble
 	_ = udp.SetReadBuffer(receiveRoom / f.run.Connections) // the system's own most, if that is less
 	buf := make([]byte, min(f.run.Size+1, 1<<16))          // what is longer than was sent is noticed
 	for {

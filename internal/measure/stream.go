@@ -204,10 +204,11 @@ func (s *Stream) rest(start int, next uint64) {
 }
 
 // settle tells of a damaged payload of which all bytes came and nothing more: the sender may wait for it before it
-// sends the next, whose header would tell. If bytes are missing, what came would not have agreed.
+// sends the next, whose header would tell. If bytes are missing, what came would not have agreed. Behind
+// a wrong last byte there is nothing to agree: it may be the next header's first.
 func (s *Stream) settle() {
 	seen := s.at - s.offset() - 1
-	if s.bad != nil && s.at == s.size && s.bad.Kind != Foreign && 2*s.same >= seen {
+	if s.bad != nil && s.at == s.size && s.bad.Kind != Foreign && 2*s.same > seen {
 		s.tell()
 	}
 }

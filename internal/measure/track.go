@@ -13,7 +13,7 @@ type Counts struct {
 	Late     uint64 // whole, after the time-out
 	Lost     uint64 // nothing came
 	Corrupt  uint64 // what came was damaged
-	Unsent   uint64 // there was no connection to send it on
+	Unsent   uint64 // there was no connection to send it on, or this machine could not send
 	Pending  uint64 // in flight, or held up on our side, and not yet timed out
 
 	Doubled   uint64 // replies to what had been answered already
@@ -27,14 +27,24 @@ type Counts struct {
 // Heard is how many probes came back somehow.
 func (c Counts) Heard() uint64 { return c.Answered + c.Late + c.Corrupt }
 
-// Loss is the share of the probes that did not come back whole and in time, from 0 to 1. What is pending is
-// neither lost nor not.
+// Sent is how many probes were sent and have a fate. What is pending is neither lost nor not.
+func (c Counts) Sent() uint64 { return c.Probes - c.Pending - c.Unsent }
+
+// Loss is the share of those sent of which nothing came back, from 0 to 1.
 func (c Counts) Loss() float64 {
-	settled := c.Probes - c.Pending
-	if settled == 0 {
+	if c.Sent() == 0 {
 		return 0
 	}
-	return float64(settled-c.Answered) / float64(settled)
+	return float64(c.Lost) / float64(c.Sent())
+}
+
+// Failed is the share of those due that did not come back whole and in time: lost, late, corrupt and unsent. From 0 to 1.
+func (c Counts) Failed() float64 {
+	due := c.Probes - c.Pending
+	if due == 0 {
+		return 0
+	}
+	return float64(due-c.Answered) / float64(due)
 }
 
 func (c *Counts) add(o Counts) {
@@ -65,11 +75,12 @@ const (
 	Corrupt
 	Doubled
 	Unasked // a reply to what was never sent: it says a number of ours that is still to come
+	Unsent  // not sent: there was no connection, or this machine could not
 )
 
 // String is the fate in one word, as JSON has it.
 func (f Fate) String() string {
-	return [...]string{"pending", "answered", "late", "lost", "corrupt", "doubled", "unasked"}[f]
+	return [...]string{"pending", "answered", "late", "lost", "corrupt", "doubled", "unasked", "unsent"}[f]
 }
 
 // A slot is what is remembered of a probe. Times are since the run began.
@@ -143,7 +154,7 @@ func (t *tracker) oldest(n int) uint64 {
 // skip passes over n numbers that were never sent.
 func (t *tracker) skip(n uint64) {
 	for range min(n, uint64(len(t.slots))) {
-		*t.at(t.next) = slot{fate: Lost}
+		*t.at(t.next) = slot{fate: Unasked}
 		t.next++
 		n--
 	}
@@ -157,10 +168,17 @@ func (t *tracker) reply(seq uint64, now time.Duration, d *Damage) (Fate, slot) {
 		t.Foreign++
 		return Unasked, slot{}
 	}
-	if seq+1 < t.high {
+	reordered := seq+1 < t.high
+	t.high = max(t.high, seq+1)
+	fate, s := t.settle(seq, now, d)
+	if reordered && fate != Doubled { // RFC 4737 section 3.3 leaves duplicates out
 		t.Reordered++
 	}
-	t.high = max(t.high, seq+1)
+	return fate, s
+}
+
+// settle gives the probe of a reply its fate. The slot of one that is no longer remembered is empty.
+func (t *tracker) settle(seq uint64, now time.Duration, d *Damage) (Fate, slot) {
 	if seq < t.oldest(len(t.slots)) { // too long ago to know; it is not in flight
 		return t.forgotten(), slot{}
 	}
@@ -198,7 +216,7 @@ func (t *tracker) judge(before Fate, took time.Duration, d *Damage) Fate {
 		return Doubled
 	case d != nil:
 		return Corrupt
-	case before == Lost || took > t.timeout:
+	case took > t.timeout:
 		return Late
 	}
 	return Answered
@@ -237,6 +255,29 @@ func (t *tracker) expire(now time.Duration, lost func(seq uint64, s slot)) {
 		}
 		t.lose(s)
 		lost(t.tail, *s)
+	}
+}
+
+// unsend takes back the probe that was sent last: it did not leave this machine.
+func (t *tracker) unsend() uint64 {
+	s := t.at(t.next - 1)
+	if s.fate != inFlight {
+		return t.next - 1
+	}
+	s.fate = Unasked
+	t.Pending--
+	t.Unsent++
+	return t.next - 1
+}
+
+// refuse gives up the oldest in flight, which a refusal is most likely about. If it is not, its reply still counts.
+func (t *tracker) refuse(lost func(seq uint64, s slot)) {
+	for seq := t.tail; seq < t.next; seq++ {
+		if s := t.at(seq); s.fate == inFlight {
+			t.lose(s)
+			lost(seq, *s)
+			return
+		}
 	}
 }
 

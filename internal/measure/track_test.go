@@ -40,9 +40,7 @@ func TestTrackerCountsEachProbeOnce(t *testing.T) {
 				if rapid.Bool().Draw(t, "damaged") {
 					d = &Damage{Kind: Changed, Seq: seq}
 				}
-				if seq+1 < high {
-					m.Reordered++
-				}
+				reordered := seq+1 < high
 				high = max(high, seq+1)
 				before := m.fates[seq]
 				want := Answered
@@ -51,7 +49,7 @@ func TestTrackerCountsEachProbeOnce(t *testing.T) {
 					want = Doubled
 				case d != nil:
 					want = Corrupt
-				case before == Lost, now-m.sent[seq] > timeout:
+				case now-m.sent[seq] > timeout:
 					want = Late
 				}
 				if fate, _ := track.reply(seq, now, d); fate != want {
@@ -60,6 +58,9 @@ func TestTrackerCountsEachProbeOnce(t *testing.T) {
 				if want == Doubled {
 					m.Doubled++
 					return
+				}
+				if reordered {
+					m.Reordered++
 				}
 				if before == Lost {
 					m.Lost--
@@ -78,7 +79,13 @@ func TestTrackerCountsEachProbeOnce(t *testing.T) {
 					}
 				}
 			},
-			"break": func(*rapid.T) { track.abandon(func(seq uint64, _ slot) { lose(seq) }) },
+			"unsend": func(*rapid.T) {
+				seq := track.send(now, now)
+				track.unsend()
+				m.sent[seq], m.fates[seq], m.Probes, m.Unsent = now, Unasked, m.Probes+1, m.Unsent+1
+			},
+			"refuse": func(*rapid.T) { track.refuse(func(seq uint64, _ slot) { lose(seq) }) },
+			"break":  func(*rapid.T) { track.abandon(func(seq uint64, _ slot) { lose(seq) }) },
 			"": func(t *rapid.T) {
 				if track.Counts != m.Counts {
 					t.Fatalf("%+v, not %+v", track.Counts, m.Counts)
