@@ -171,9 +171,14 @@ func (a *app) noteBound(addrs []netip.Addr, sockets *serve.Sockets) {
 			break
 		}
 	}
-	if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !a.IsLoopback() }) {
+	if reachable(addrs) {
 		a.note("note: other machines can reach this; localhost keeps it to this one")
 	}
+}
+
+// reachable reports whether other machines can reach one of the addresses.
+func reachable(addrs []netip.Addr) bool {
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !a.IsLoopback() })
 }
 
 // absent returns the addresses that could not be bound, each once.

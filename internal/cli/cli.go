@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -22,7 +23,8 @@ import (
 type app struct {
 	in       *os.File
 	out, err *os.File
-	quiet    bool // no progress, no notes, no log; errors and results remain
+	log      io.Writer // err, of a command that may not wait for its reader for ever; nil: err itself
+	quiet    bool      // no progress, no notes, no log; errors and results remain
 	verbose  bool
 	args     []string // as typed, without the program's name
 
@@ -82,14 +84,22 @@ func helpCommand() *cobra.Command {
 
 // warn tells of something that went wrong without ending the command.
 func (a *app) warn(format string, args ...any) {
-	fmt.Fprintf(a.err, "sonde: warning: "+format+"\n", args...)
+	fmt.Fprintf(a.stderr(), "sonde: warning: "+format+"\n", args...)
 }
 
 // note tells of a decision the user may want to know; -q silences it.
 func (a *app) note(format string, args ...any) {
 	if !a.quiet {
-		fmt.Fprintf(a.err, "sonde: "+format+"\n", args...)
+		fmt.Fprintf(a.stderr(), "sonde: "+format+"\n", args...)
 	}
+}
+
+// stderr is where words for the user go.
+func (a *app) stderr() io.Writer {
+	if a.log != nil {
+		return a.log
+	}
+	return a.err
 }
 
 // errInterrupted is the cause of a context that a signal ended.

@@ -91,9 +91,10 @@ func (a *app) echo(cmd *cobra.Command, f echoFlags, args []string) error {
 		return err
 	}
 	counts := new(echo.UDPCounts)
-	return a.serveOn(cmd, &f.serverFlags, args, echoPort, func() udpState { return echoState(counts) }, func(ctx context.Context, s *serving) error {
+	return a.serveOn(cmd, &f.serverFlags, args, echoPort, func(*serve.Sockets) udpState { return echoState(counts) }, func(ctx context.Context, s *serving) error {
 		if faults != nil {
-			a.tellFaults(faults, tcp, udp)
+			hasTCP, hasUDP := s.has()
+			a.tellFaults(faults, hasTCP, hasUDP)
 			defer a.faultsDone(faults)
 		}
 		if err := a.tellListening(&f.serverFlags, s); err != nil {
@@ -119,19 +120,19 @@ func echoState(c *echo.UDPCounts) udpState {
 // tellListening writes the lines that a program waits for.
 func (a *app) tellListening(f *serverFlags, s *serving) error {
 	if s.tls != nil {
-		if _, err := fmt.Fprintf(a.out, "certificate %s\n", fingerprint(s.tls)); err != nil {
+		if _, err := fmt.Fprintf(s.out, "certificate %s\n", fingerprint(s.tls)); err != nil {
 			return err
 		}
 		a.tellClients(&f.tls, s.tls, s.sockets)
 	}
 	if f.ports != "" {
 		return eachRange(s.sockets, func(proto probe.Proto, where string) error {
-			_, err := fmt.Fprintf(a.out, "listening %v %s\n", proto, where)
+			_, err := fmt.Fprintf(s.out, "listening %v %s\n", proto, where)
 			return err
 		})
 	}
 	return eachSocket(s.sockets, func(proto probe.Proto, local netip.AddrPort) error {
-		_, err := fmt.Fprintf(a.out, "listening %v %v\n", proto, local)
+		_, err := fmt.Fprintf(s.out, "listening %v %v\n", proto, local)
 		return err
 	})
 }

@@ -64,13 +64,13 @@ func badFault(err error) error {
 	return misuse(fmt.Errorf("--fault: %w", err), hint)
 }
 
-// tellFaults says at the start what will be done wrong, and how to have it again.
+// tellFaults says at the start what will be done wrong, how to have it again, and to what it does not happen of that which is served.
 func (a *app) tellFaults(f *echo.Faults, tcp, udp bool) {
 	a.note("faults on purpose: %v; the same again: --seed %d", f, f.Seed)
-	if names := f.Only("udp"); len(names) > 0 && tcp && udp {
+	if names := f.Only("udp"); len(names) > 0 && tcp {
 		a.note("note: %s: over UDP only, TCP is a stream of bytes", strings.Join(names, ", "))
 	}
-	if names := f.Only("tcp"); len(names) > 0 && tcp && udp {
+	if names := f.Only("tcp"); len(names) > 0 && udp {
 		a.note("note: %s: over TCP only", strings.Join(names, ", "))
 	}
 }

@@ -62,10 +62,10 @@ func (a *app) exit(err error) int {
 		e = &exitError{code: exitFailed, err: err}
 	}
 	if e.err != nil {
-		fmt.Fprintf(a.err, "sonde: error: %v\n", e.err)
+		fmt.Fprintf(a.stderr(), "sonde: error: %v\n", e.err)
 	}
 	for _, hint := range e.hints {
-		fmt.Fprintf(a.err, "sonde: hint: %s\n", hint)
+		fmt.Fprintf(a.stderr(), "sonde: hint: %s\n", hint)
 	}
 	return e.code
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"syscall"
 
@@ -12,6 +13,7 @@ import (
 	"sonde/internal/listen"
 	"sonde/internal/probe"
 	"sonde/internal/serve"
+	"sonde/internal/sock"
 )
 
 const listenPort = 9998
@@ -73,15 +75,15 @@ func (f *listenFlags) check() error {
 	return f.serverFlags.check()
 }
 
-// sink returns where messages go. With --raw stdout has no room for words of ours.
-func (a *app) sink(f listenFlags) listen.Sink {
+// sink returns what writes messages to out. With --raw stdout has no room for words of ours.
+func (a *app) sink(f listenFlags, out io.Writer) listen.Sink {
 	switch {
 	case f.raw:
-		return rawSink{listen.Raw{W: a.out}, a}
+		return rawSink{listen.Raw{W: out}, a}
 	case f.output == "json":
-		return listen.JSON{W: a.out}
+		return listen.JSON{W: out}
 	}
-	return listen.Text{W: a.out}
+	return listen.Text{W: out}
 }
 
 // A rawSink tells on stderr where it listens.
@@ -100,11 +102,12 @@ func (a *app) listen(cmd *cobra.Command, f listenFlags, args []string) error {
 		return err
 	}
 	var udp listen.UDPCounts
-	state := func() udpState {
-		return udpState{in: udp.In.Load(), dropped: []dropCount{{serve.Denied.String(), udp.Denied.Load()}}}
+	state := func(s *serve.Sockets) udpState {
+		return udpState{in: udp.In.Load(), kernel: kernelDrops(s.UDP), dropped: []dropCount{{serve.Denied.String(), udp.Denied.Load()}}}
 	}
 	return a.serveOn(cmd, &f.serverFlags, args, listenPort, state, func(ctx context.Context, s *serving) error {
-		server := listen.Server{Limits: f.limits, Sink: a.sink(f), Raw: f.raw, Count: f.count, Event: s.event, Counts: &s.counts, TLS: s.tls, UDP: &udp, Missed: a.missed}
+		server := listen.Server{Limits: f.limits, Sink: a.sink(f, s.out), Raw: f.raw, Count: f.count, Event: s.event, Counts: &s.counts, TLS: s.tls,
+			UDP: &udp, Missed: a.missed, Lost: a.lost}
 		err := a.certificate(f, s)
 		if err == nil {
 			err = eachSocket(s.sockets, server.Sink.Listening)
@@ -128,9 +131,9 @@ func (a *app) certificate(f listenFlags, s *serving) (err error) {
 	case f.raw:
 		a.note("certificate %s", mark)
 	case f.output == "json":
-		_, err = fmt.Fprintf(a.out, `{"type":"certificate","fingerprint":%q}`+"\n", mark)
+		_, err = fmt.Fprintf(s.out, `{"type":"certificate","fingerprint":%q}`+"\n", mark)
 	default:
-		_, err = fmt.Fprintf(a.out, "certificate %s\n", mark)
+		_, err = fmt.Fprintf(s.out, "certificate %s\n", mark)
 	}
 	a.tellClients(&f.tls, s.tls, s.sockets)
 	return err
@@ -141,6 +144,20 @@ func packetConns(s *serve.Sockets) (cs []listen.Conn) {
 		cs = append(cs, u)
 	}
 	return cs
+}
+
+// kernelDrops is what the kernel has thrown away so far, where it counts that.
+func kernelDrops(us []*sock.UDP) (sum uint64) {
+	for _, u := range us {
+		if n, err := u.Drops(); err == nil {
+			sum += uint64(n)
+		}
+	}
+	return sum
+}
+
+func (a *app) lost(n int) {
+	a.note("udp: the kernel dropped %s, coming faster than they are read", quantity(uint64(n), "datagram"))
 }
 
 func (a *app) missed(n int, err error) {

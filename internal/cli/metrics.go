@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"sonde/internal/serve"
 	"sonde/internal/sock"
@@ -24,8 +26,11 @@ const metricsPort = 9990
 const (
 	metricsRead  = 5 * time.Second
 	metricsWrite = 10 * time.Second
-	metricsIdle  = 2 * time.Minute // more than scrapers' usual interval
+	metricsIdle  = 10 * time.Second
 )
+
+// metricsConns is how many scrapers are answered at the same time, on each address.
+const metricsConns = 16
 
 // serveMetrics answers Prometheus at ADDR until the function it returns is called.
 func (s *serving) serveMetrics(ctx context.Context, cmd *cobra.Command, where string) (end func(), err error) {
@@ -41,6 +46,9 @@ func (s *serving) serveMetrics(ctx context.Context, cmd *cobra.Command, where st
 	if err != nil {
 		return nil, metricsFailure(cmd, err)
 	}
+	if reachable(addrs) {
+		s.note("note: other machines can reach the metrics; --metrics localhost:%d keeps them to this one", addr.port)
+	}
 	set := metrics.NewSet()
 	set.RegisterMetricsWriter(s.writeMetrics)
 	server := &http.Server{Handler: metricsHandler(set), ReadTimeout: metricsRead, WriteTimeout: metricsWrite, IdleTimeout: metricsIdle,
@@ -49,7 +57,7 @@ func (s *serving) serveMetrics(ctx context.Context, cmd *cobra.Command, where st
 	for _, l := range sockets.TCP {
 		s.note("metrics at http://%v/metrics", l.Addr())
 		group.Go(func() {
-			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(netutil.LimitListener(gate{l, s.limits.Access}, metricsConns)); !errors.Is(err, http.ErrServerClosed) {
 				s.warn("metrics at %v ended: %v", l.Addr(), err)
 			}
 		})
@@ -58,6 +66,23 @@ func (s *serving) serveMetrics(ctx context.Context, cmd *cobra.Command, where st
 		_ = server.Close()
 		group.Wait()
 	}, nil
+}
+
+// A gate is a listener that turns away who is not permitted.
+type gate struct {
+	net.Listener
+	access serve.Access
+}
+
+// Accept implements net.Listener.
+func (g gate) Accept() (net.Conn, error) {
+	for {
+		c, err := g.Listener.Accept()
+		if err != nil || g.access.Permits(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()) {
+			return c, err
+		}
+		sock.TurnAway(c)
+	}
 }
 
 func metricsHandler(set *metrics.Set) http.Handler {
@@ -91,8 +116,17 @@ func aboutMetrics(err error) error {
 
 // writeMetrics writes what the server has done so far, in Prometheus' text format.
 func (s *serving) writeMetrics(w io.Writer) {
-	m := metricsWriter{w}
-	c := &s.counts
+	tcp, udp := s.has()
+	if tcp {
+		s.writeTCP(metricsWriter{w})
+	}
+	if udp {
+		s.udp().write(metricsWriter{w})
+	}
+}
+
+func (s *serving) writeTCP(m metricsWriter) {
+	c, w := &s.counts, m.w
 	m.begin("sonde_connections_open", "gauge")
 	metrics.WriteGaugeUint64(w, "sonde_connections_open", uint64(max(c.Open.Load(), 0)))
 	m.counter("sonde_connections_accepted_total", c.Accepted.Load())
@@ -106,15 +140,14 @@ func (s *serving) writeMetrics(w io.Writer) {
 	for errno, n := range c.EachFailed() {
 		metrics.WriteCounterUint64(w, fmt.Sprintf("sonde_accept_errors_total{errno=%q}", sock.ErrnoName(errno)), n)
 	}
-	if s.udp == nil {
-		return
-	}
-	u := s.udp()
+}
+
+func (u udpState) write(m metricsWriter) {
 	m.counter("sonde_udp_received_datagrams_total", u.in)
 	m.counter("sonde_udp_sent_datagrams_total", u.out)
 	m.begin("sonde_udp_dropped_datagrams_total", "counter")
 	for _, d := range u.dropped {
-		metrics.WriteCounterUint64(w, fmt.Sprintf("sonde_udp_dropped_datagrams_total{reason=%q}", d.reason), d.count)
+		metrics.WriteCounterUint64(m.w, fmt.Sprintf("sonde_udp_dropped_datagrams_total{reason=%q}", d.reason), d.count)
 	}
 	m.counter("sonde_udp_kernel_dropped_datagrams_total", u.kernel)
 }

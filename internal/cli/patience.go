@@ -12,7 +12,8 @@ const readerPatience = time.Second
 // An impatient writer lets a write wait as long as its reader likes until hurry is called, and then no longer than readerPatience.
 // What is still computed meanwhile does not count.
 type impatient struct {
-	out io.WriteCloser // Close ends a Write that waits
+	out  io.WriteCloser // Close ends a Write that waits
+	turn sync.Mutex     // of the write that is under way
 
 	mu      sync.Mutex
 	hurried bool
@@ -20,8 +21,10 @@ type impatient struct {
 	timer   *time.Timer // of the write that waits
 }
 
-// Write implements io.Writer. One goroutine writes.
+// Write implements io.Writer. One write is done after the other.
 func (w *impatient) Write(p []byte) (int, error) {
+	w.turn.Lock()
+	defer w.turn.Unlock()
 	w.set(true)
 	defer w.set(false)
 	return w.out.Write(p)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ type pinger struct {
 	count             uint64
 	interval          time.Duration
 	rate              pingRate
-	size              int
+	size              byteSize
 	connections       int
 	window            int
 	duration, timeout time.Duration
@@ -40,7 +41,9 @@ type pinger struct {
 	changed   func(flag string) bool
 	host      string
 	port      uint16
-	resolved  time.Duration // how long the name took
+	addr      netip.AddrPort // what is measured
+	resolved  time.Duration  // how long the name took
+	notOpen   error          // why the last connection that was not to be had was not
 }
 
 const (
@@ -49,6 +52,7 @@ const (
 	pingSize     = 64
 	searchStep   = 2 * time.Second
 	largestPing  = 1 << 24 // bytes, over TCP
+	mostWindow   = 1 << 20 // probes
 )
 
 // A pingRate is --rate of ping: probes a second, N or N/s, or max.
@@ -56,6 +60,23 @@ type pingRate struct{ rate }
 
 // Set implements pflag.Value.
 func (r *pingRate) Set(text string) error { return r.rate.Set(strings.TrimSuffix(text, "/s")) }
+
+// A byteSize is --size: a number of bytes.
+type byteSize int
+
+func (s *byteSize) String() string { return strconv.Itoa(int(*s)) }
+
+func (s *byteSize) Type() string { return "BYTES" }
+
+// Set implements pflag.Value.
+func (s *byteSize) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return fmt.Errorf("%q is no number of bytes; write it out: 1000, or 65536 for 64 KiB", text)
+	}
+	*s = byteSize(n)
+	return nil
+}
 
 // A share is a part of a whole: 1% or 0.01.
 type share struct {
@@ -98,16 +119,22 @@ Resolving, connecting, TLS and the first byte are told apart, and are part of no
 connection that breaks is made again, once a second; what was in flight is lost, and what
 falls due meanwhile is unsent. A late reply came after --timeout; it is not lost as well.
 
---search looks for the highest rate that keeps a condition on the latency of all probes, lost
-ones being endless: it doubles, then bisects, and asks the border again.
+"loss" is the share of the probes sent of which nothing came back. "failed" is the share of those
+due that are not back whole and in time: lost, late, corrupt or unsent. --fail-over is about that.
 
-With -o json each line is an object: "start", "connection", "reply" (one probe at a time, where
-there are few), "summary" or, with --search, "step" and "found". Times end in _ms (milliseconds)
-or _s (seconds), rates in _per_s, shares run from 0 to 1.
+--search looks for the highest rate that keeps a condition on the latency of all probes, those
+that never came being endless: it doubles, then bisects, and asks the border again. A rate that is
+not kept is asked twice. Where --step would be too short for a percentile it is up to five times as long.
 
-Exit codes: 0 done, also by Ctrl-C; 1 failed: no connection, no echo server, not one whole reply,
-or more loss than --fail-over (all that is not back whole and in time: lost, late, corrupt,
-unsent); 2 misused; 4 no answer to connecting; 5 a limit of this machine.`,
+Replies are told one by one up to 20 probes a second over one connection. With -o json each line
+is an object: "start", "connection", "reply" (where replies are told), and at the end "summary",
+or with --search "step" and "found"; also where it fails, with "ending" and "error". Times end in
+_ms (milliseconds) or _s (seconds), rates in _per_s, shares run from 0 to 1.
+
+Exit codes: 0 done; 1 failed: no connection, no echo server, not one whole reply in time, or more
+failed than --fail-over; 2 misused; 3 the peer reset the connection in its making; 4 no answer to
+connecting; 5 a limit of this machine. Ctrl-C ends a ping as --count does, with the code of what it
+found by then; a search that it cuts short tells what was kept so far: 130. SIGTERM: 143.`,
 		Example: `  sonde ping localhost 9999
   sonde ping --connect example.org https
   sonde ping --udp --rate 10000 --duration 10 --histogram localhost:9999
@@ -137,17 +164,18 @@ func (p *pinger) flags(cmd *cobra.Command) {
 	f.VarP(seconds{&p.interval, time.Microsecond}, "interval", "i", "time between two probes of a connection")
 	f.Var(&p.rate, "rate", "probes a second over all connections, instead of --interval; max: a closed loop")
 	f.Var(seconds{&p.duration, 0}, "duration", "send probes for so long")
-	f.IntVarP(&p.size, "size", "s", pingSize, "payload in `BYTES`, at least 32")
+	p.size = pingSize
+	f.VarP(&p.size, "size", "s", "payload, at least 32")
 	f.IntVar(&p.connections, "connections", 1, "use `N` connections at the same time")
 	f.IntVar(&p.window, "window", 1, "with --rate max: keep `N` probes in flight on a connection")
 	p.timeout = pingTimeout
 	f.Var(seconds{&p.timeout, time.Millisecond}, "timeout", "a probe is lost when its reply is not there after so long")
 	f.BoolVar(&p.histogram, "histogram", false, "draw the distribution of the latency at the end")
 	f.StringVarP(&p.format, "output", "o", "text", "`FORMAT` of the output: text or json")
-	f.Var(&p.failOver, "fail-over", "exit code 1 if more than this share is not back whole and in time, as 1%")
-	f.StringVar(&p.search, "search", "", "find the highest rate that keeps a `CONDITION`: p99<5ms, mean<1ms, loss<0.1%")
+	f.Var(&p.failOver, "fail-over", "exit code 1 if more than this share failed: is not back whole and in time, as 1%")
+	f.StringVar(&p.search, "search", "", "find the highest rate that keeps a `CONDITION`: p99<5ms, mean<1ms, loss<0.1%, failed<1%")
 	p.step = searchStep
-	f.Var(seconds{&p.step, time.Millisecond}, "step", "with --search: try each rate for so long")
+	f.Var(seconds{&p.step, time.Millisecond}, "step", "with --search: try each rate for so long; a slow one up to five times as long")
 }
 
 // check refuses what cannot go together, before anything is sent.
@@ -203,16 +231,19 @@ func (p *pinger) checkAmounts() error {
 		return misuse(fmt.Errorf("--window %d is less than 1", p.window))
 	case p.connect && p.changed("size"):
 		return misuse(errors.New("--size is of payloads, and --connect sends none"), "leave one of them out")
+	case p.window > max(1, mostWindow/p.connections):
+		return misuse(fmt.Errorf("--window %d is too much: at most %d probes are in flight over all connections", p.window, mostWindow))
 	case p.size < measure.HeaderSize:
 		return misuse(fmt.Errorf("--size %d is less than %d, the header by which a payload is known again", p.size, measure.HeaderSize))
-	case p.udp && p.size > dial.MaxPayload(netip.IPv6Unspecified()):
+	case p.udp && int(p.size) > dial.MaxPayload(netip.IPv6Unspecified()):
 		return misuse(fmt.Errorf("--size %d is more than a datagram carries", p.size), "65507 bytes at most go into one over IPv4, 65527 over IPv6")
 	case p.size > largestPing:
 		return misuse(fmt.Errorf("--size %d is more than %d", p.size, largestPing), "send more probes instead: --window, --connections")
 	}
 	const others = 32 // descriptors that are needed beside
 	if limit, err := sock.RaiseFileLimit(); err == nil && uint64(p.connections)+others > limit {
-		return misuse(fmt.Errorf("--connections %d is more than this process may have: %d descriptors", p.connections, limit), "see 'ulimit -n'")
+		err := fmt.Errorf("%d connections need %d descriptors, and this process may have %d", p.connections, p.connections+others, limit)
+		return &exitError{code: exitLimit, err: err, hints: []string{fmt.Sprintf("raise it: ulimit -n %d", p.connections+others)}}
 	}
 	return nil
 }
@@ -231,6 +262,9 @@ func (p *pinger) checkSearch() (err error) {
 		if p.changed(flag) {
 			return misuse(fmt.Errorf("--search and --%s exclude each other", flag), "it chooses the rates itself, and tries each for --step")
 		}
+	}
+	if p.histogram {
+		return misuse(errors.New("--search and --histogram exclude each other"), "draw it of the rate that is found: --rate N --histogram")
 	}
 	if p.closed() {
 		return misuse(errors.New("--search and --rate max exclude each other"), "with a number, --rate is the first rate tried")

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,8 +22,8 @@ type pingReport interface {
 	reply(measure.Reply)
 	progress(measure.Counts)
 	step(measure.Step)
-	summary(*measure.Report)
-	found(measure.Finding)
+	summary(*measure.Report, error)
+	found(measure.Finding, error)
 }
 
 // run is the command: everything is checked before anything is sent.
@@ -39,22 +41,56 @@ func (p *pinger) run(cmd *cobra.Command, args []string) error {
 		}
 		p.trust = trust
 	}
-	ctx, stop := untilSignal(cmd.Context())
+	ctx, stop := endedBySignal(cmd.Context())
 	defer stop()
+	report := p.newReport()
 	addrs, err := p.addresses(ctx)
 	if err != nil {
+		return p.unresolved(ctx, report, err)
+	}
+	p.addr = netip.AddrPortFrom(addrs[0], p.port)
+	return p.ended(ctx, p.measure(ctx, p.newDial(addrs), report))
+}
+
+// unresolved tells that there is no address. Misuse has no output.
+func (p *pinger) unresolved(ctx context.Context, report pingReport, err error) error {
+	var told *exitError
+	if errors.As(err, &told) && told.code == exitMisused {
 		return err
 	}
-	report := p.newReport()
-	plan := p.plan(p.newDial(addrs), report)
+	p.over(report, nil, err)
+	return p.ended(ctx, err)
+}
+
+// over has a report end without a measurement.
+func (p *pinger) over(report pingReport, measured *measure.Report, err error) {
+	if measured == nil {
+		measured = measure.NewReport()
+	}
+	if p.search != "" {
+		report.found(measure.Finding{}, err)
+	} else {
+		report.summary(measured, err)
+	}
+}
+
+func (p *pinger) measure(ctx context.Context, d *pingDial, report pingReport) error {
+	defer d.close()
+	if err := d.choose(ctx); err != nil && (!p.connect || ctx.Err() != nil) {
+		p.over(report, nil, err)
+		return p.pingFailure(err)
+	}
+	p.addr = d.addrs[0]
+	plan := p.plan(d, report)
 	if p.search != "" {
 		return p.runSearch(ctx, plan, report)
 	}
 	measured, err := p.measurement()(ctx, plan)
 	if err != nil {
+		p.over(report, measured, err)
 		return p.pingFailure(err)
 	}
-	report.summary(measured)
+	report.summary(measured, nil)
 	return p.verdict(measured)
 }
 
@@ -74,8 +110,14 @@ func (p *pinger) measurement() func(context.Context, measure.Plan) (*measure.Rep
 
 func (p *pinger) plan(d *pingDial, report pingReport) measure.Plan {
 	plan := measure.Plan{
-		Dial: d.dial, Size: p.size, Connections: p.connections, Rate: p.perSecond(), Window: p.window,
-		Count: p.count, Duration: p.duration, Timeout: p.timeout, Seed: rand.Uint64(), Event: report.event,
+		Dial: d.dial, Size: int(p.size), Connections: p.connections, Rate: p.perSecond(), Window: p.window,
+		Count: p.count, Duration: p.duration, Timeout: p.timeout, Seed: rand.Uint64(),
+		Event: func(e measure.Event) {
+			if e.Kind == measure.NotOpen {
+				p.notOpen = e.Err
+			}
+			report.event(e)
+		},
 	}
 	if p.live() {
 		plan.Reply = report.reply
@@ -83,51 +125,6 @@ func (p *pinger) plan(d *pingDial, report pingReport) measure.Plan {
 		plan.Progress = report.progress
 	}
 	return plan
-}
-
-func (p *pinger) runSearch(ctx context.Context, plan measure.Plan, report pingReport) error {
-	search := measure.Search{Plan: plan, Condition: p.condition, From: float64(p.rate.rate), Step: p.step, Told: report.step}
-	found, err := search.Run(ctx)
-	if errors.Is(err, errInterrupted) && found.Steps > 0 {
-		p.note("interrupted: the search is not at its end")
-		return exitWith(exitInterrupted)
-	}
-	if err != nil {
-		return p.pingFailure(err)
-	}
-	report.found(found)
-	if found.Rate == 0 {
-		return failure(fmt.Errorf("no rate keeps %v", p.condition), "look at one rate: sonde ping --rate 1 --count 10 --histogram "+p.peer())
-	}
-	return nil
-}
-
-// verdict is the exit code.
-func (p *pinger) verdict(r *measure.Report) error {
-	switch {
-	case r.Probes == r.Pending:
-		return nil // interrupted before anything could be known
-	case r.Answered+r.Late == 0:
-		return p.nothing(r)
-	case p.failOver.given && r.Loss() > p.failOver.of:
-		return failure(fmt.Errorf("%s of the probes did not come back whole and in time, more than --fail-over %v", percent(r.Loss()), &p.failOver))
-	}
-	return nil
-}
-
-// nothing says what it means that not one probe was answered.
-func (p *pinger) nothing(r *measure.Report) error {
-	switch {
-	case p.connect:
-		return failure(fmt.Errorf("not one connection was made to %s", p.peer()))
-	case r.Heard() > 0:
-		return failure(fmt.Errorf("not one probe came back whole from %s", p.peer()))
-	case p.udp && r.Refused > 0:
-		return failure(fmt.Errorf("not one probe came back from %s, and the network refused some", p.peer()))
-	case p.udp:
-		return failure(fmt.Errorf("not one probe came back from %s: over UDP silence means nothing: lost, dropped, or a server that does not answer", p.peer()))
-	}
-	return failure(fmt.Errorf("not one probe came back from %s: the connection stands, and what listens there does not echo", p.peer()), p.otherwise())
 }
 
 // percent is a share as a person reads it.
@@ -143,8 +140,14 @@ func (p *pinger) destination(args []string) error {
 	if len(args) > 2 {
 		return misuse(fmt.Errorf("too many arguments: %q", args[2:]), pingUsage)
 	}
+	if strings.HasPrefix(args[0], unixPrefix) {
+		return misuse(fmt.Errorf("ping has no %s", unixPrefix), "it measures TCP, TLS and UDP; such a socket is talked to: sonde talk "+args[0])
+	}
 	host, port, err := dial.SplitAddress(args[0])
+	_, notNumber := strconv.Atoi(host)
 	switch {
+	case len(args) == 1 && errors.Is(err, dial.ErrNoPort) && notNumber == nil:
+		return misuse(fmt.Errorf("no host given for port %s", host), "sonde ping localhost "+host)
 	case len(args) == 2 && err == nil:
 		return misuse(fmt.Errorf("two ports given: %s and %s", args[0], args[1]), "leave one out")
 	case len(args) == 2 && errors.Is(err, dial.ErrNoPort):
@@ -175,9 +178,9 @@ func (p *pinger) addresses(ctx context.Context) ([]netip.Addr, error) {
 	addrs, err := p.lookUp(ctx, p.host)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, exitWith(exitInterrupted)
+			return nil, failure(fmt.Errorf("%w before %s was resolved", context.Cause(ctx), p.host))
 		}
-		return nil, failure(err, "check the spelling, or give its address")
+		return nil, p.withFamily(failure(err, "check the spelling, or give its address"))
 	}
 	p.resolved = time.Since(start)
 	return addrs, p.fits(addrs[0])
@@ -185,7 +188,7 @@ func (p *pinger) addresses(ctx context.Context) ([]netip.Addr, error) {
 
 // fits refuses a payload that no datagram to addr carries.
 func (p *pinger) fits(addr netip.Addr) error {
-	if most := dial.MaxPayload(addr); p.udp && p.size > most {
+	if most := dial.MaxPayload(addr); p.udp && int(p.size) > most {
 		return misuse(fmt.Errorf("--size %d is more than a datagram to %v carries: %d bytes at most", p.size, addr, most))
 	}
 	return nil

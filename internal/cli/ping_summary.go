@@ -8,10 +8,14 @@ import (
 	"sonde/internal/measure"
 )
 
-func (t *pingText) summary(r *measure.Report) {
+// summary tells what became of the probes. Of a measurement that failed the command's error tells.
+func (t *pingText) summary(r *measure.Report, err error) {
 	t.hide()
+	if err != nil {
+		return
+	}
 	out := t.out
-	fmt.Fprintf(out, "%s; loss %s\n", t.countsLine(r.Counts, r.Elapsed), percent(r.Loss()))
+	fmt.Fprintf(out, "%s; %s\n", t.countsLine(r.Counts, r.Elapsed), lossWords(r.Counts))
 	t.beside(r)
 	if r.Latency.N() > 0 {
 		t.times(r)
@@ -25,21 +29,41 @@ func (t *pingText) summary(r *measure.Report) {
 	t.ownLimits(r)
 }
 
+// lossWords tells the loss, and what failed if that is not the same.
+func lossWords(c measure.Counts) string {
+	words := "loss -" // nothing is known yet, or nothing was sent
+	if c.Sent() > 0 {
+		words = "loss " + percent(c.Loss())
+	}
+	if c.Failed() != c.Loss() {
+		words += ", failed " + percent(c.Failed())
+	}
+	return words
+}
+
 // beside tells of what there mostly is none of.
 func (t *pingText) beside(r *measure.Report) {
-	for _, part := range []struct {
-		n    uint64
-		what string
-	}{
-		{r.Truncated, "of the corrupt came short"},
-		{r.Foreign, "came that were nothing of ours"},
-		{r.Refused, "were refused"},
-		{r.Broken, "times a connection broke"},
-	} {
-		if part.n > 0 {
-			fmt.Fprintf(t.out, "%d %s\n", part.n, part.what)
-		}
+	fmt.Fprint(t.out, parts("", part{r.Truncated, "of the corrupt came short\n"}, part{r.Foreign, "foreign, nothing of ours\n"}, part{r.Refused, "refused\n"}))
+	if r.Broken > 0 {
+		fmt.Fprintf(t.out, "%s broke %s\n", t.someConnections(), howOften(int(r.Broken)))
 	}
+	if r.Closed > 0 && t.connections > 1 {
+		fmt.Fprintf(t.out, "%d of %d connections were closed by the server\n", r.Closed, t.connections)
+	}
+	switch {
+	case r.Down == 0:
+	case t.connections == 1:
+		fmt.Fprintln(t.out, "the connection was down at the end")
+	default:
+		fmt.Fprintf(t.out, "%d of %d connections were down at the end\n", r.Down, t.connections)
+	}
+}
+
+func (t *pingText) someConnections() string {
+	if t.connections == 1 {
+		return "the connection"
+	}
+	return "connections"
 }
 
 func (t *pingText) times(r *measure.Report) {
@@ -78,7 +102,7 @@ func spread(d *measure.Distribution) string {
 
 // facts are the rest of the summary.
 func (t *pingText) facts(r *measure.Report) (all []string) {
-	if r.Latency.N() > 1 {
+	if r.JitterOf > 0 {
 		all = append(all, "jitter "+pingTime(r.Jitter))
 	}
 	if t.resolved > 0 {
@@ -107,8 +131,11 @@ func (t *pingText) facts(r *measure.Report) (all []string) {
 
 // ownLimits tells of what was this machine's doing and would be taken for the path's.
 func (t *pingText) ownLimits(r *measure.Report) {
-	if r.Asked > 0 && r.Probes > 100 && r.Achieved < 0.95*r.Asked && r.Held == 0 && !r.Interrupted {
+	if r.Probes > 100 && r.Behind() {
 		t.warn("only %s were sent of %s: this machine was the limit", perSecondWords(r.Achieved), perSecondWords(r.Asked))
+	}
+	if t.connect && r.Unsent > 0 {
+		t.warn("%d connections were not begun: this machine was short of descriptors, ports or room", r.Unsent)
 	}
 	if r.Stalled > time.Second {
 		t.warn("this process did not run for %s, in which nothing was sent", pingTime(r.Stalled))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,8 +20,7 @@ type pingText struct {
 	shown    bool // the progress line
 	told     time.Time
 	troubles map[measure.EventKind]int
-	reason   string // why the connection of the reply to come failed
-	phases   measure.Phases
+	early    *measure.Event // the first connection that was not to be had before one was
 }
 
 func newPingText(p *pinger) *pingText {
@@ -32,8 +32,11 @@ func newPingText(p *pinger) *pingText {
 	return t
 }
 
-// mostTroubles is how many events of a kind are told; all are counted.
-const mostTroubles = 10
+// How many events of a kind are told; all are counted. Damage mostly comes in numbers.
+const (
+	mostTroubles = 10
+	mostDamages  = 3
+)
 
 func (t *pingText) event(e measure.Event) {
 	switch e.Kind {
@@ -42,20 +45,35 @@ func (t *pingText) event(e measure.Event) {
 		return
 	case measure.NotOpen:
 		if t.connect {
-			t.reason = e.Err.Error()
-			return
+			return // its reply tells
 		}
 		if t.opened == 0 {
-			return // the command ends with it
+			if t.early == nil {
+				t.early = &e
+			}
+			return // the command ends with it, or one opens yet
+		}
+	case measure.Damaged:
+		var d *measure.Damage
+		if errors.As(e.Err, &d) && d.Kind != measure.Foreign && t.live() {
+			return // its reply tells
 		}
 	}
+	t.tellTrouble(e)
+}
+
+func (t *pingText) tellTrouble(e measure.Event) {
 	t.hide()
-	if t.troubles[e.Kind]++; t.troubles[e.Kind] > mostTroubles {
+	most, further := mostTroubles, "more of this kind is counted only"
+	if e.Kind == measure.Damaged {
+		most, further = mostDamages, "further damage is counted only"
+	}
+	if t.troubles[e.Kind]++; t.troubles[e.Kind] > most {
 		return
 	}
 	t.warn("%s", t.trouble(e))
-	if t.troubles[e.Kind] == mostTroubles {
-		t.warn("there may be more of this kind, which is not told but counted")
+	if t.troubles[e.Kind] == most {
+		t.warn("%s", further)
 	}
 }
 
@@ -79,10 +97,15 @@ func (t *pingText) trouble(e measure.Event) string {
 
 // open tells of a connection: of the first of them, if there are several.
 func (t *pingText) open(e measure.Event) {
-	t.phases = e.Phases
 	t.opened++
-	if t.opened > 1 && !t.connect && t.connections == 1 {
+	switch {
+	case t.opened > 1 && !t.connect && t.connections == 1 && t.search == "" && t.udp:
+		t.note("a new socket, from %v", e.Local)
+	case t.opened > 1 && !t.connect && t.connections == 1 && t.search == "":
 		t.note("connected again from %v, connect %s%s", e.Local, pingTime(e.Phases.Connect), t.tlsTime(e.Phases))
+	}
+	if t.opened == 1 && t.early != nil {
+		defer t.tellTrouble(*t.early)
 	}
 	if t.opened > 1 || t.quiet || t.search != "" {
 		return
@@ -128,13 +151,16 @@ func (t *pingText) reply(r measure.Reply) {
 
 func (t *pingText) replyWords(r measure.Reply) string {
 	words := pingTime(r.Service)
+	if r.Service == 0 { // it is forgotten when it was sent
+		words = "long ago"
+	}
 	switch {
-	case t.connect && r.Fate == measure.Lost:
-		return t.reason
-	case t.connect:
-		words = "connected in " + words + t.tlsTime(t.phases)
+	case r.Fate == measure.Unsent:
+		return fmt.Sprintf("unsent: %v", r.Err)
 	case r.Fate == measure.Lost:
-		return fmt.Sprintf("no reply within %v", t.timeout)
+		return t.lostWords(r)
+	case t.connect:
+		words = "connected in " + words + t.tlsTime(r.Phases)
 	case r.Damage != nil:
 		return fmt.Sprintf("damaged: %v", r.Damage)
 	case r.Fate == measure.Late:
@@ -148,22 +174,57 @@ func (t *pingText) replyWords(r measure.Reply) string {
 	return words
 }
 
+func (t *pingText) lostWords(r measure.Reply) string {
+	var refused *measure.RefusedError
+	switch {
+	case r.Err == nil:
+		return fmt.Sprintf("no reply within %v", t.timeout)
+	case t.connect:
+		return r.Err.Error()
+	case errors.As(r.Err, &refused):
+		return "lost, " + refused.Error()
+	}
+	return "lost, the connection " + brokenBy(r.Err)
+}
+
 const progressPlain = 5 * time.Second // off a terminal a line comes so often
 
 func (t *pingText) progress(c measure.Counts) {
 	if t.quiet {
 		return
 	}
-	line := t.countsLine(c, time.Since(t.begun))
+	elapsed := time.Since(t.begun)
 	if t.onScreen {
-		fmt.Fprintf(t.err, "\r%.*s\x1b[K", t.width-1, line)
+		fmt.Fprintf(t.err, "\r%.*s\x1b[K", t.width-1, shortLine(c, elapsed))
 		t.shown = true
 		return
 	}
 	if time.Since(t.told) >= progressPlain {
 		t.told = time.Now()
-		t.note("%s", line)
+		t.note("%s", t.countsLine(c, elapsed))
 	}
+}
+
+// A part is a number and what there are so many of, told if there are any.
+type part struct {
+	n    uint64
+	what string
+}
+
+// parts words those of which there are any, each behind before.
+func parts(before string, all ...part) (s string) {
+	for _, p := range all {
+		if p.n > 0 {
+			s += fmt.Sprintf("%s%d %s", before, p.n, p.what)
+		}
+	}
+	return s
+}
+
+// shortLine fits a screen of 80 columns: what there is none of is left out.
+func shortLine(c measure.Counts, elapsed time.Duration) string {
+	return fmt.Sprintf("%s in %s: %d answered", quantity(c.Probes, "probe"), pingTime(elapsed), c.Answered) +
+		parts(", ", part{c.Lost, "lost"}, part{c.Late, "late"}, part{c.Corrupt, "corrupt"}, part{c.Unsent, "unsent"}, part{c.Pending, "in flight"})
 }
 
 func (t *pingText) hide() {
@@ -176,14 +237,7 @@ func (t *pingText) hide() {
 // countsLine is what became of the probes: each is in one of the first places.
 func (t *pingText) countsLine(c measure.Counts, elapsed time.Duration) string {
 	s := fmt.Sprintf("%s in %s: %d answered, %d lost, %d late, %d corrupt", quantity(c.Probes, "probe"), pingTime(elapsed), c.Answered, c.Lost, c.Late, c.Corrupt)
-	for _, part := range []struct {
-		n    uint64
-		what string
-	}{{c.Unsent, "unsent"}, {c.Pending, "in flight"}} {
-		if part.n > 0 {
-			s += fmt.Sprintf(", %d %s", part.n, part.what)
-		}
-	}
+	s += parts(", ", part{c.Unsent, "unsent"}, part{c.Pending, "in flight"})
 	if !t.connect {
 		s += fmt.Sprintf("; %d doubled, %d reordered", c.Doubled, c.Reordered)
 	}
@@ -195,42 +249,4 @@ func perSecondWords(rate float64) string {
 		return fmt.Sprintf("%.3g/s", rate)
 	}
 	return fmt.Sprintf("%.0f/s", rate)
-}
-
-func (t *pingText) step(s measure.Step) {
-	if t.quiet {
-		return
-	}
-	verdict := map[bool]string{true: "kept", false: "not kept"}[s.Kept]
-	if s.Limited {
-		verdict = fmt.Sprintf("only %s sent: this machine is the limit", perSecondWords(s.Report.Achieved))
-	}
-	again := ""
-	if s.Again {
-		again = ", asked again"
-	}
-	fmt.Fprintf(t.out, "%s: %s, %s%s\n", perSecondWords(s.Rate), t.measured(s.Report), verdict, again)
-}
-
-// measured is what the condition looks at.
-func (p *pinger) measured(r *measure.Report) string {
-	value, loss := p.condition.Value(r)
-	switch {
-	case p.condition.What == "loss":
-		return "loss " + percent(loss)
-	case value == measure.Forever:
-		return fmt.Sprintf("%s endless (loss %s)", p.condition.What, percent(loss))
-	}
-	return p.condition.What + " " + pingTime(value)
-}
-
-func (t *pingText) found(f measure.Finding) {
-	if f.Rate == 0 {
-		return // the command's error tells
-	}
-	line := fmt.Sprintf("%v is kept up to %s", t.condition, perSecondWords(f.Rate))
-	if f.Limited {
-		line += ", the most that this machine sends: the server may bear more"
-	}
-	fmt.Fprintln(t.out, line)
 }

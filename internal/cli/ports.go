@@ -16,13 +16,41 @@ import (
 	"sonde/internal/target"
 )
 
-// What serving many ports needs in descriptors: a TCP listener keeps a second one for the moment when there are no more
-// (sock.Acceptor), and something must be left for connections.
+// What serving many ports needs in descriptors: one for each port on each address, for each processor an event loop of either protocol,
+// and something must be left for connections. The siblings of a few UDP sockets do not count: without room for them they are left out.
 const (
-	filesPerTCP = 2
-	filesPerUDP = 1
-	filesLeft   = 64
+	filesPerPort = 1
+	filesPerLoop = 2
+	filesLeft    = 64
 )
+
+// filesBeside is how many descriptors are needed beside those of the ports.
+func (f *serverFlags) filesBeside(ports target.Ports) uint64 {
+	n := filesLeft
+	for _, proto := range [...]probe.Proto{probe.TCP, probe.UDP} {
+		if ports.Count(proto) > 0 {
+			n += filesPerLoop * runtime.GOMAXPROCS(0)
+		}
+	}
+	if f.metrics != "" {
+		n += 2 * (1 + metricsConns) // localhost and * are two addresses
+	}
+	return uint64(n)
+}
+
+// present returns how many of addrs this machine has: ::1 may not be there.
+func present(addrs []netip.Addr) (n int) {
+	for _, a := range addrs {
+		u, err := sock.ListenUDP(netip.AddrPortFrom(a, 0))
+		if err == nil {
+			_ = u.Close()
+		}
+		if err == nil || !sock.IsNoAddress(err) {
+			n++
+		}
+	}
+	return max(n, 1) // of none Bind says what is wrong
+}
 
 // portSet reads --ports. A port without a protocol is every one's that is served.
 func (f *serverFlags) portSet() (set target.Ports, err error) {
@@ -46,22 +74,17 @@ func (f *serverFlags) portSet() (set target.Ports, err error) {
 }
 
 // checkFiles refuses what this process may not open, before anything is bound.
-func checkFiles(ports target.Ports, addrs int, limit uint64) error {
+func checkFiles(ports target.Ports, addrs int, beside, limit uint64) error {
 	tcp, udp := ports.Count(probe.TCP), ports.Count(probe.UDP)
-	need := uint64(addrs)*(tcp*filesPerTCP+udp*filesPerUDP) + filesLeft
+	need := uint64(addrs)*(tcp+udp)*filesPerPort + beside
 	if need <= limit {
 		return nil
 	}
-	each := uint64(addrs) // descriptors that a port needs, as most of these do
-	switch {
-	case tcp > 0 && udp > 0:
-		each *= filesPerTCP + filesPerUDP
-	case tcp > 0:
-		each *= filesPerTCP
-	default:
-		each *= filesPerUDP
+	each := uint64(addrs) * filesPerPort // descriptors that a port needs, as most of these do
+	if tcp > 0 && udp > 0 {
+		each *= 2
 	}
-	fit := (max(limit, filesLeft) - filesLeft) / each
+	fit := (max(limit, beside) - beside) / each
 	words := fmt.Errorf("--ports names too many: they need %d descriptors, and this process may have %d, enough for %s", need, limit, quantity(fit, "port"))
 	if runtime.GOOS == "windows" {
 		return misuse(words, "share the ports out among several processes")
@@ -76,7 +99,7 @@ func (a *app) bindPorts(ctx context.Context, f *serverFlags, want serve.Want) (*
 		return nil, err
 	}
 	if limit, err := sock.RaiseFileLimit(); err == nil {
-		if err := checkFiles(ports, len(want.Addrs), limit); err != nil {
+		if err := checkFiles(ports, present(want.Addrs), f.filesBeside(ports), limit); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +114,7 @@ func (a *app) bindPorts(ctx context.Context, f *serverFlags, want serve.Want) (*
 	}
 	for _, g := range groups {
 		a.warn("%d of %d sockets not bound, the rest is served; %s: %s", g.count, whole, g.reason, g.where())
-		fmt.Fprintf(a.err, "sonde: hint: %s\n", g.next)
+		fmt.Fprintf(a.stderr(), "sonde: hint: %s\n", g.next)
 	}
 	return sockets, err
 }

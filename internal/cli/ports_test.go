@@ -41,18 +41,18 @@ func TestPortsAreThoseOfTheProtocolsServed(t *testing.T) {
 func TestPortsThatFit(t *testing.T) {
 	for _, f := range []serverFlags{{}, {tcp: true}, {udp: true}} {
 		f.ports = "1-1000"
-		err := checkFiles(portsOf(t, f), 2, 500)
+		err := checkFiles(portsOf(t, f), 2, 72, 500)
 		if err == nil {
 			t.Fatal("they should not fit")
 		}
 		_, words, _ := strings.Cut(err.Error(), "enough for ")
 		n, _, _ := strings.Cut(words, " ")
 		f.ports = "1-" + n
-		if err := checkFiles(portsOf(t, f), 2, 500); err != nil {
+		if err := checkFiles(portsOf(t, f), 2, 72, 500); err != nil {
 			t.Errorf("%s ports do not fit: %v", n, err)
 		}
 		f.ports += ",5000"
-		if checkFiles(portsOf(t, f), 2, 500) == nil {
+		if checkFiles(portsOf(t, f), 2, 72, 500) == nil {
 			t.Errorf("one more than %s fits", n)
 		}
 	}
@@ -118,4 +118,15 @@ func FuzzParsePrefix(f *testing.F) {
 			t.Errorf("%q is written %v, which is read as %v, %v", word, p, again, err)
 		}
 	})
+}
+
+// TestPresentAddresses: descriptors are counted for addresses that this machine has; if it has none there is still one to be told of.
+func TestPresentAddresses(t *testing.T) {
+	own, other := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("203.0.113.77")
+	if n := present([]netip.Addr{own, other}); n != 1 {
+		t.Errorf("%d are counted", n)
+	}
+	if n := present([]netip.Addr{other}); n != 1 {
+		t.Errorf("of none %d are counted", n)
+	}
 }

@@ -27,14 +27,14 @@ func (f *serverFlags) add(cmd *cobra.Command, idle time.Duration) {
 	flags.BoolVar(&f.tcp, "tcp", false, "TCP only")
 	flags.BoolVarP(&f.udp, "udp", "u", false, "UDP only")
 	flags.IntVar(&f.limits.MaxConns, "max-conns", 0, "at most `N` TCP connections at the same time; further ones are closed at once (0: no limit)")
-	flags.IntVar(&f.limits.MaxPerSource, "max-conns-per-source", 0, "at most `N` of them from one address (0: no limit)")
+	flags.IntVar(&f.limits.MaxPerSource, "max-conns-per-source", 0, "at most `N` of them from one address, of IPv6 one /64 (0: no limit)")
 	f.limits.IdleTimeout, f.limits.Grace = idle, 5*time.Second
 	flags.Var(seconds{&f.limits.IdleTimeout, 0}, "idle-timeout", "end a TCP connection on which nothing moves for so long; 0: never")
 	flags.Var(seconds{&f.limits.Grace, 0}, "grace", "give TCP connections so long to end after Ctrl-C or SIGTERM")
 	flags.Var(&f.allow, "allow", "serve these addresses and networks only, as 10.0.0.0/8,::1; others are closed at once, their datagrams dropped")
 	flags.Var(&f.deny, "deny", "do not serve these, whatever --allow says")
 	f.tls.add(flags)
-	flags.StringVar(&f.metrics, "metrics", "", "tell Prometheus at http://`ADDR`/metrics what happens; ADDR is written as the server's, port 0 takes a free one")
+	flags.StringVar(&f.metrics, "metrics", "", "tell Prometheus at http://`ADDR`/metrics what happens; ADDR is written as the server's, port 0 takes a free one; --allow and --deny hold for it too")
 }
 
 // protocols returns which of TCP and UDP are wanted: both when neither is named, but with TLS, which is over TCP.
@@ -56,22 +56,21 @@ func (f *serverFlags) check() error {
 // A serving is what echo and listen serve: the sockets, and how their TCP connections are protected (nil: not at all).
 type serving struct {
 	*serverLog
+	streams
 	sockets *serve.Sockets
 	tls     *tls.Config
-	udp     func() udpState // may be called at any time; nil where there is no UDP
+	udp     func() udpState // may be called at any time, once they are bound
 }
 
 // serveOn binds what the flags and ADDR say, or takes what systemd gave, serves until a signal ends it, and closes what it has.
 // udp tells at any time what its UDP sockets have done.
-func (a *app) serveOn(cmd *cobra.Command, f *serverFlags, args []string, port uint16, udp func() udpState, run func(context.Context, *serving) error) error {
+func (a *app) serveOn(cmd *cobra.Command, f *serverFlags, args []string, port uint16, udp func(*serve.Sockets) udpState, run func(context.Context, *serving) error) error {
 	given, err := f.given(args)
 	if err != nil {
 		return err
 	}
-	s := &serving{serverLog: &serverLog{app: a, limits: f.limits, since: time.Now()}, sockets: given}
-	if _, wanted := f.protocols(); wanted {
-		s.udp = udp
-	}
+	s := &serving{serverLog: &serverLog{app: a, limits: f.limits, since: time.Now()}, streams: a.openStreams(), sockets: given}
+	s.udp = func() udpState { return udp(s.sockets) }
 	defer func() { s.sockets.Close() }()
 	addr, err := f.addr(args, port)
 	if err != nil {
@@ -83,6 +82,7 @@ func (a *app) serveOn(cmd *cobra.Command, f *serverFlags, args []string, port ui
 	}
 	ctx, done := s.untilStopped(cmd.Context())
 	defer done()
+	s.hurryAfter(ctx, f.limits.Grace)
 	if given == nil {
 		if s.sockets, err = a.bind(ctx, cmd, addr, f); err != nil {
 			return err
@@ -91,6 +91,7 @@ func (a *app) serveOn(cmd *cobra.Command, f *serverFlags, args []string, port ui
 	if s.tls, err = f.tls.secure(loaded, addr.host, s.sockets); err != nil {
 		return err
 	}
+	s.secure = s.tls != nil
 	if f.metrics != "" {
 		end, err := s.serveMetrics(ctx, cmd, f.metrics)
 		if err != nil {
@@ -98,9 +99,14 @@ func (a *app) serveOn(cmd *cobra.Command, f *serverFlags, args []string, port ui
 		}
 		defer end()
 	}
-	defer s.tellStatus(ctx)()
-	return run(ctx, s)
+	defer s.tellStatus()()
+	err = run(ctx, s)
+	s.hurry()
+	return s.why(err)
 }
+
+// has reports which protocols there are sockets of.
+func (s *serving) has() (tcp, udp bool) { return len(s.sockets.TCP) > 0, len(s.sockets.UDP) > 0 }
 
 // addr is what ADDR says. With --ports it says no port.
 func (f *serverFlags) addr(args []string, port uint16) (bindAddr, error) {

@@ -9,17 +9,18 @@ import (
 	"sonde/internal/serve"
 )
 
-// tellStatus writes a line on each SIGUSR1 until the function it returns is called. It was asked for, so --quiet does not count.
-func (s *serving) tellStatus(ctx context.Context) (end func()) {
+// tellStatus writes a line on each SIGUSR1 until the function it returns is called, while the server drains too. It was asked for, so
+// --quiet does not count.
+func (s *serving) tellStatus() (end func()) {
 	asked, ignore := statusSignal()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
 			case <-asked:
-				fmt.Fprintf(s.err, "sonde: status: %s\n", s.status(time.Now()))
+				fmt.Fprintf(s.stderr(), "sonde: status: %s\n", s.status(time.Now()))
 			case <-ctx.Done():
 				return
 			}
@@ -34,37 +35,59 @@ func (s *serving) tellStatus(ctx context.Context) (end func()) {
 
 // status tells in a line what the server has done so far.
 func (s *serving) status(now time.Time) string {
-	c := &s.counts
-	var refused []string
-	for i := range c.Refused {
-		if n := c.Refused[i].Load(); n > 0 {
-			refused = append(refused, fmt.Sprintf("%d %v", n, serve.Refusal(i)))
-		}
+	var words []string
+	tcp, udp := s.has()
+	if tcp {
+		words = append(words, s.statusTCP())
 	}
-	var failed uint64
-	for _, n := range c.EachFailed() {
-		failed += n
-	}
-	words := []string{fmt.Sprintf("tcp %d open, %d accepted, %s refused, %d accepts failed, %d bytes in, %d out",
-		c.Open.Load(), c.Accepted.Load(), orNone(refused), failed, c.In.Load(), c.Out.Load())}
-	if s.udp != nil {
-		u := s.udp()
-		var dropped []string
-		for _, d := range u.dropped {
-			if d.count > 0 {
-				dropped = append(dropped, fmt.Sprintf("%d %s", d.count, d.reason))
-			}
-		}
-		words = append(words, fmt.Sprintf("udp %d datagrams in, %d out, %s dropped, %d by the kernel", u.in, u.out, orNone(dropped), u.kernel))
+	if udp {
+		words = append(words, s.udp().String())
 	}
 	words = append(words, fmt.Sprintf("since %s (%v)", s.since.Format(time.DateTime), now.Sub(s.since).Round(time.Second)))
 	return strings.Join(words, "; ")
 }
 
-// orNone is "2 denied + 1 max-conns", or "0".
-func orNone(words []string) string {
-	if len(words) == 0 {
-		return "0"
+func (s *serving) statusTCP() string {
+	c := &s.counts
+	var refused sum
+	for i := range c.Refused {
+		refused.add(c.Refused[i].Load(), serve.Refusal(i).String())
 	}
-	return strings.Join(words, " + ")
+	var failed uint64
+	for _, n := range c.EachFailed() {
+		failed += n
+	}
+	return fmt.Sprintf("tcp %d open, %d accepted, %s, %s failed, %s in, %d out",
+		c.Open.Load(), c.Accepted.Load(), refused.as("refused"), quantity(failed, "accept"), quantity(c.In.Load(), "byte"), c.Out.Load())
+}
+
+// String says it as the status has it.
+func (u udpState) String() string {
+	var dropped sum
+	for _, d := range u.dropped {
+		dropped.add(d.count, d.reason)
+	}
+	return fmt.Sprintf("udp %s in, %d out, %s, %d by the kernel", quantity(u.in, "datagram"), u.out, dropped.as("dropped"), u.kernel)
+}
+
+// A sum is a number with its parts.
+type sum struct {
+	n     uint64
+	parts []string
+}
+
+func (s *sum) add(n uint64, why string) {
+	if n > 0 {
+		s.n += n
+		s.parts = append(s.parts, fmt.Sprintf("%d %s", n, why))
+	}
+}
+
+// as is "3 refused (2 denied, 1 max-conns)", or "0 refused".
+func (s *sum) as(what string) string {
+	text := fmt.Sprintf("%d %s", s.n, what)
+	if s.n > 0 {
+		text += " (" + strings.Join(s.parts, ", ") + ")"
+	}
+	return text
 }

@@ -21,6 +21,7 @@ type serverLog struct {
 	limits serve.Limits
 	counts serve.Counts
 	since  time.Time // the server's beginning
+	secure bool      // connections are TLS
 	open   atomic.Int64
 	cut    atomic.Int64
 }
@@ -38,7 +39,7 @@ func (l *serverLog) event(e serve.Event) {
 		if e.Cut {
 			l.cut.Add(1)
 		}
-		l.note("tcp %v %s, %s in, %d out, %s", e.Peer, howEnded(e), quantity(e.In, "byte"), e.Out, logDuration(e.Duration))
+		l.note("tcp %v %s, %s in, %d out, %s", e.Peer, l.howEnded(e), quantity(e.In, "byte"), e.Out, logDuration(e.Duration))
 	case serve.Refused:
 		l.note("%s closed at once, the last from %v: %s", quantity(uint64(e.Count), "tcp connection"), e.Peer, l.whyRefused(e.Why))
 	case serve.Trouble:
@@ -56,7 +57,7 @@ func (l *serverLog) whyRefused(why serve.Refusal) string {
 	return fmt.Sprintf("--max-conns is %d", l.limits.MaxConns)
 }
 
-func howEnded(e serve.Event) string {
+func (l *serverLog) howEnded(e serve.Event) string {
 	switch {
 	case errors.Is(e.Err, serve.ErrHandshake):
 		return fmt.Sprintf("came to no TLS (%s)", whyNoTLS(e))
@@ -65,6 +66,9 @@ func howEnded(e serve.Event) string {
 	}
 	switch e.Ending {
 	case sock.ByPeer:
+		if l.secure { // a FIN alone is ErrTruncated
+			return "closed by peer (close_notify)"
+		}
 		return "closed by peer (FIN)"
 	case sock.ByUs:
 		if e.Cut {
@@ -95,7 +99,19 @@ func whyNoTLS(e serve.Event) string {
 	case sock.TimedOut:
 		return "the handshake was not over in time"
 	}
-	return strings.TrimPrefix(cert.Explain(e.Err).Error(), serve.ErrHandshake.Error()+": ")
+	words := strings.TrimPrefix(cert.Explain(e.Err).Error(), serve.ErrHandshake.Error()+": ")
+	did, local := strings.CutPrefix(words, "local error: tls: ")
+	switch {
+	case local && did == "bad record MAC":
+		// OpenSSL sends the alert by which it refuses a certificate of TLS 1.3 in the clear, which nobody may take at its word.
+		return "the client's answer to the certificate is not encrypted as agreed: it has most likely refused it"
+	case local:
+		return "the client broke the protocol: " + did
+	case strings.Contains(words, "client offered only unsupported versions"):
+		return "the client has no version of TLS that is served: 1.2 or 1.3"
+	}
+	words, _, _ = strings.Cut(strings.TrimPrefix(words, "tls: "), "; client offered")
+	return words
 }
 
 // whyTimedOut says why a time-out ran out; err is a deadline of ours or the system's.

@@ -14,5 +14,5 @@ type statusRequest = os.Signal
 func statusSignal() (asked <-chan statusRequest, ignore func()) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR1)
-	return c, func() { signal.Stop(c) }
+	return c, func() { signal.Ignore(syscall.SIGUSR1) }
 }

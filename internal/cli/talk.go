@@ -25,7 +25,8 @@ const (
 // A talker is the talk command with its flags.
 type talker struct {
 	*app
-	udp, one, hex, crlf, raw bool
+	tcp, udp            bool
+	one, hex, crlf, raw bool
 	family
 	source        string
 	timeout, wait time.Duration
@@ -47,7 +48,10 @@ func (a *app) talkCommand() *cobra.Command {
 
 On a terminal every line typed is sent, and every reply is shown with the time it came and
 how long after the last line sent. 'exit', Ctrl-D or Ctrl-C ends; /help tells of the commands
-/hex, /crlf, /send, /file, /stats and /quit. What was typed is remembered for the next time.
+/hex, /crlf, /send, /file, /stats and /quit. A line that is pasted is sent as it is, whatever
+it says. What was typed is remembered for the next time, in $XDG_STATE_HOME/sonde/history
+(~/.local/state/sonde/history), but for lines that begin with a space; --no-history does
+without.
 
 In a pipe bytes go in and come out unchanged. At the end of the input our side is closed
 (FIN, or TLS's close_notify), and what the peer still says is written until it closes too.
@@ -82,6 +86,7 @@ its number for a signal (Ctrl-C: 130).`,
 func (t *talker) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
+	f.BoolVar(&t.tcp, "tcp", false, "talk over TCP (the default)")
 	f.BoolVarP(&t.udp, "udp", "u", false, "talk over UDP: each line is a datagram")
 	f.BoolVar(&t.one, "one", false, "with --udp: the whole input is one datagram")
 	f.BoolVar(&t.hex, "hex", false, "show what the peer says in hexadecimal")
@@ -104,6 +109,8 @@ func (t *talker) checkArgs(_ *cobra.Command, args []string) error {
 		return misuse(errors.New("no host given"), "name a host and a port: sonde talk localhost 9999")
 	case len(args) > 2:
 		return misuse(fmt.Errorf("too many arguments: %q", args[2:]), "name one host and one port: sonde talk localhost 9999")
+	case t.tcp && t.udp:
+		return misuse(errors.New("--tcp and --udp exclude each other"), "leave one out")
 	case t.one && !t.udp:
 		return misuse(errors.New("--one is for datagrams"), "add --udp; over TCP the input is one stream anyway")
 	case t.only4 && t.only6:
@@ -157,11 +164,11 @@ func (t *talker) run(args []string) error {
 	if err != nil {
 		return failure(err)
 	}
-	return t.tell(summary)
+	return t.tell(to, summary)
 }
 
 // tell says how it ended, in one line and by the exit code. -q silences what is no failure.
-func (t *talker) tell(s talk.Summary) error {
+func (t *talker) tell(to destination, s talk.Summary) error {
 	var output *talk.OutputError
 	if errors.As(s.Err, &output) && sock.EndingOf(output.Err) == sock.Reset {
 		return nil // the reader of our output had enough
@@ -176,5 +183,17 @@ func (t *talker) tell(s talk.Summary) error {
 		return exitWith(map[sock.Ending]int{sock.Reset: exitReset, sock.TimedOut: exitTimedOut}[s.Ending])
 	}
 	t.note("%v", s)
+	if to.unix == "" && s.PeerClosed && s.Received.Bytes == 0 && (s.Sent.Bytes > 0 || s.Ending == sock.ByPeer) {
+		t.note("hint: %s", t.unanswered())
+	}
 	return signalOr(s.Err, nil)
+}
+
+// unanswered is what to look for where a peer closed without a word: one that wants TLS and one that turns strangers away
+// are told from one that has nothing to say by nothing else.
+func (t *talker) unanswered() string {
+	if t.tls {
+		return "nothing came back: does it let you in?"
+	}
+	return "nothing came back: does it speak TLS (--tls), or let you in?"
 }

@@ -42,7 +42,10 @@ func (t *talker) destination(args []string) (d destination, err error) {
 	if len(args) == 2 && errors.Is(err, dial.ErrNoPort) {
 		portText, err = args[1], nil
 	}
+	_, noPort := strconv.ParseUint(host, 10, 16)
 	switch {
+	case errors.Is(err, dial.ErrNoPort) && noPort == nil:
+		return d, misuse(fmt.Errorf("no host given for port %s", host), fmt.Sprintf("name one: sonde talk localhost %s", host))
 	case errors.Is(err, dial.ErrNoPort) && host != "":
 		return d, misuse(fmt.Errorf("no port given for %s", host), fmt.Sprintf("add one: sonde talk %s PORT", host))
 	case err != nil:
@@ -64,6 +67,8 @@ func (t *talker) checkUnix(path string, more []string) error {
 	case len(path) > dial.MaxUnixPath:
 		return misuse(fmt.Errorf("the path of unix:%s has %d bytes, and a socket's has room for %d", path, len(path), dial.MaxUnixPath),
 			"change to its directory and give a relative path, or make a shorter link to it")
+	case t.tcp:
+		return misuse(errors.New("--tcp does not go with a unix: socket"), "leave it out: such a socket is on this machine alone")
 	case t.udp:
 		return misuse(errors.New("--udp does not go with a unix: socket"), "leave it out: such a socket is a stream")
 	case t.only4, t.only6, t.source != "":
@@ -141,9 +146,13 @@ func (t *talker) resolve(ctx context.Context, host string, source netip.AddrPort
 func (t *talker) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		addrs, err := t.lookUpSorted(ctx, host)
+		all, err := family{}.lookUpSorted(ctx, host)
 		if err != nil {
 			return nil, failure(err, "check the spelling, or give its address")
+		}
+		addrs, err := t.choose(host, all)
+		if err != nil {
+			return nil, failure(err, "leave out "+t.flag())
 		}
 		if !t.udp {
 			return dial.Interleave(addrs), nil
@@ -152,7 +161,15 @@ func (t *talker) addresses(ctx context.Context, host string) ([]netip.Addr, erro
 		return addrs, nil
 	}
 	if addr = addr.Unmap(); !t.allows(addr) {
-		return nil, misuse(fmt.Errorf("%v is no %s address, and no other is allowed", addr, t.family), "leave out -4 or -6")
+		return nil, misuse(fmt.Errorf("%v is no %s address, and no other is allowed", addr, t.family), "leave out "+t.flag())
 	}
 	return []netip.Addr{addr}, nil
+}
+
+// flag is what excludes the other family.
+func (t *talker) flag() string {
+	if t.only4 {
+		return "-4"
+	}
+	return "-6"
 }

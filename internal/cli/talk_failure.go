@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 
 	"sonde/internal/cert"
@@ -116,6 +117,8 @@ func proxyHint(e *dial.ProxyError) string {
 // unixFailure adds the exit code and the next step.
 func unixFailure(e *dial.UnixError) error {
 	switch {
+	case e.NoSocket():
+		return failure(e, "name the socket that the server made; see 'ss -lx' for those that there are")
 	case errors.Is(e, fs.ErrNotExist):
 		return failure(e, "is the server running? see 'ss -lx' for the sockets that there are")
 	case errors.Is(e, fs.ErrPermission):
@@ -134,12 +137,14 @@ func unixFailure(e *dial.UnixError) error {
 func (t *talker) tlsFailure(e *dial.TLSError) error {
 	switch e.Ending {
 	case sock.TimedOut:
-		return &exitError{code: exitTimedOut, err: e, hints: []string{"does it speak TLS there? without --tls it is shown what it says"}}
+		return &exitError{code: exitTimedOut, err: e, hints: []string{doubtTLS}}
 	case sock.Reset:
-		return &exitError{code: exitReset, err: e, hints: []string{"does it speak TLS there? without --tls it is shown what it says"}}
+		return &exitError{code: exitReset, err: e, hints: []string{doubtTLS}}
 	}
 	return failure(e, tlsHint(e))
 }
+
+const doubtTLS = "does it speak TLS there, and let you in? without --tls it is shown what it says"
 
 func tlsHint(e *dial.TLSError) string {
 	var (
@@ -150,6 +155,8 @@ func tlsHint(e *dial.TLSError) string {
 		record  tls.RecordHeaderError
 	)
 	switch {
+	case cert.IsMirrored(e):
+		return "leave --tls out"
 	case errors.As(e, &invalid) && invalid.Reason == x509.Expired:
 		return "is this machine's clock right? see 'date'; if it is, its owner must renew it. --insecure goes on nevertheless, and nobody knows with whom"
 	case errors.As(e, &name):
@@ -160,6 +167,10 @@ func tlsHint(e *dial.TLSError) string {
 		return "if its owner has renewed it, pin the new one; if not, somebody else answers there"
 	case errors.As(e, &record):
 		return "is it the right port? without --tls it is shown what it says"
+	case e.Cert == nil && strings.Contains(e.Error(), "no application protocol"): // RFC 7301 section 3.2
+		return "leave --alpn out, or offer a protocol that it speaks"
+	case e.Cert == nil:
+		return doubtTLS
 	}
 	return "see with -v whom it takes itself for: --insecure -v shows its certificate"
 }

@@ -54,6 +54,7 @@ func (t *talker) converseHere(ctx context.Context, c talk.Conversation, conn net
 		terminal.remember(openHistory(historyFile(), c.Note))
 	}
 	if !t.one { // with one datagram to send, the end of the input is what sends it
+		terminal.commands = true
 		c.Interactive, c.Commands = true, &talk.Commands{Say: terminal.say, Chat: chat, Open: openPlainFile, Nearest: nearest}
 	}
 	return t.hold(ctx, c, conn, terminal, chat), nil

@@ -14,14 +14,16 @@ type trustFlags struct {
 	tls, insecure       bool
 	serverName, ca, pin string
 	alpn                []string
+	given               func(flag string) bool
 }
 
 func (f *trustFlags) register(flags *pflag.FlagSet) {
+	f.given = flags.Changed
 	flags.BoolVar(&f.tls, "tls", false, "talk under TLS")
 	flags.StringVar(&f.serverName, "servername", "", "with --tls: the `NAME` to ask for (SNI), which the certificate must have (default: HOST)")
 	flags.StringSliceVar(&f.alpn, "alpn", nil, "with --tls: offer these `PROTOCOLS`, as h2,http/1.1")
 	flags.StringVar(&f.ca, "ca", "", "with --tls: trust the authorities in `FILE` (PEM), not this machine's")
-	flags.StringVar(&f.pin, "pin", "", "with --tls: trust the certificate with this `FINGERPRINT` alone, as sha256:…")
+	flags.StringVar(&f.pin, "pin", "", "with --tls: trust the certificate with this `FINGERPRINT` alone, as sha256:…, or as openssl prints it")
 	flags.BoolVar(&f.insecure, "insecure", false, "with --tls: trust anybody")
 }
 
@@ -33,9 +35,12 @@ func (f *trustFlags) check(udp bool) error {
 	for _, flag := range []struct {
 		name string
 		set  bool
-	}{{"servername", f.serverName != ""}, {"alpn", len(f.alpn) > 0}, {"ca", f.ca != ""}, {"pin", f.pin != ""}, {"insecure", f.insecure}} {
-		if flag.set && !f.tls {
+	}{{"servername", f.serverName != ""}, {"alpn", len(f.alpn) > 0}, {"ca", f.ca != ""}, {"pin", f.pin != ""}, {"insecure", true}} {
+		switch {
+		case f.given(flag.name) && !f.tls:
 			return misuse(fmt.Errorf("--%s is for TLS", flag.name), "add --tls")
+		case f.given(flag.name) && !flag.set: // a variable of the shell's that is not set: others must not be trusted instead
+			return misuse(fmt.Errorf("--%s is empty", flag.name), "give it its value, or leave it out")
 		}
 	}
 	switch {

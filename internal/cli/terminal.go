@@ -10,10 +10,13 @@ import (
 	"sync"
 
 	"golang.org/x/term"
+
+	"sonde/internal/talk"
 )
 
 // A terminal is a person's: every Read is one line typed at a prompt, with its line
-// feed, and every Write is shown above the line being typed. The line "exit" ends it.
+// feed, and every Write is shown above the line being typed. The line "exit" ends it, if it
+// was typed and not pasted.
 //
 // Read belongs to one goroutine; Write, Close and restore may be called from others.
 type terminal struct {
@@ -24,6 +27,8 @@ type terminal struct {
 	editor *term.Terminal
 	rest   []byte   // of the line that did not fit the last Read
 	past   *history // nil: none but this session's
+
+	commands bool // the reader takes lines for talk.Commands, which a pasted one is never
 
 	stopWatching func()
 	mid          bool // the cursor may stand behind a prompt
@@ -63,12 +68,15 @@ func newEditor(keys io.Reader, out io.Writer) *term.Terminal {
 func (t *terminal) Read(p []byte) (int, error) {
 	if len(t.rest) == 0 {
 		t.mid = true
-		line, err := readLine(t.editor)
+		line, pasted, err := readLine(t.editor)
 		if err != nil {
 			return 0, err
 		}
 		t.mid = false // until the next prompt
-		if line == lastWord {
+		switch {
+		case pasted && t.commands:
+			line = talk.Literal(line)
+		case !pasted && line == lastWord:
 			return 0, io.EOF
 		}
 		t.rest = append([]byte(line), '\n')
@@ -78,13 +86,14 @@ func (t *terminal) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readLine is the editor's, for which a pasted line is no error.
-func readLine(editor *term.Terminal) (string, error) {
-	line, err := editor.ReadLine()
+// readLine is the editor's, for which a pasted line is no error. A line that was pasted without its end, which a person
+// then typed, counts as typed: it was there to be read.
+func readLine(editor *term.Terminal) (line string, pasted bool, err error) {
+	line, err = editor.ReadLine()
 	if errors.Is(err, term.ErrPasteIndicator) {
-		err = nil
+		return line, true, nil
 	}
-	return line, err
+	return line, false, err
 }
 
 // eraseBelow erases from the cursor to the end of the screen (ECMA-48, ED).

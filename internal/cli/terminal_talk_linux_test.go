@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -68,6 +69,46 @@ func TestTalkDoesCommands(t *testing.T) {
 	if strings.Contains(p.shown(), "\r\n\r\nsonde: we closed") {
 		t.Errorf("an empty line before the end: %q", p.shown())
 	}
+}
+
+// Nobody means a command by what is pasted: it is sent as it is, whether over a stream or as datagrams. Typed again, it is one.
+func TestTalkSendsWhatIsPastedAsItIs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("the secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pasted := "/file " + file + "\nexit\n/quit\n//two\n/hxe\nplain\n"
+	paste := "\x1b[200~" + strings.ReplaceAll(pasted, "\n", "\r") + "\x1b[201~"
+	addr, accept := peer(t)
+	p := onPty(t, "talk", addr)
+	conn := accept()
+	p.await("> ")
+	p.keys(paste + "//typed\r/quit\r")
+	all, err := io.ReadAll(conn)
+	if want := pasted + "/typed\n"; err != nil || string(all) != want {
+		t.Errorf("the peer got %q, %v, want %q", all, err, want)
+	}
+	_ = conn.Close()
+	p.wantExit(0)
+
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	_ = udp.SetReadDeadline(time.Now().Add(waitLimit))
+	p = onPty(t, "talk", "--udp", udp.LocalAddr().String())
+	p.await("> ")
+	p.keys(paste)
+	for line := range strings.Lines(pasted) {
+		got := make([]byte, 999)
+		n, _, err := udp.ReadFrom(got)
+		if err != nil || string(got[:n]) != line {
+			t.Errorf("the peer got %q, %v, want %q", got[:n], err, line)
+		}
+	}
+	p.keys("exit\r")
+	p.wantExit(0)
 }
 
 // What was typed can be had again in the next session; what came cannot.

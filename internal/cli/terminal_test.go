@@ -24,6 +24,8 @@ func TestTerminalLines(t *testing.T) {
 		{"Ctrl-D", "a\r\x04b\r", "a\n"},
 		{"Ctrl-C", "a\rb\x03c\r", "a\n"},
 		{"pasted", "\x1b[200~a\rb\r\x1b[201~c\r", "a\nb\nc\n"},
+		{"pasted exit", "\x1b[200~exit\r\x1b[201~c\r", "exit\nc\n"},
+		{"pasted and ended by hand", "\x1b[200~exit\x1b[201~\rc\r", ""},
 		{"beyond ASCII", "wörld €\r", "wörld €\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
