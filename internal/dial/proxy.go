@@ -49,6 +49,8 @@ func ParseProxy(text string) (Proxy, error) {
 		return Proxy{}, fmt.Errorf("%s:// is no kind of proxy that is known here: socks5:// and http:// are", u.Scheme)
 	case p.Host == "":
 		return Proxy{}, errors.New("it names no host")
+	case strings.Contains(p.Host, ":") && !strings.HasPrefix(u.Host, "["):
+		return Proxy{}, errors.New("its host has a colon: a user and password end in @, and an IPv6 address goes in brackets")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 		return Proxy{}, errors.New("it ends in more than a port")
 	}

@@ -143,7 +143,7 @@ func TestNoAllocationsPerProbe(t *testing.T) {
 	}
 }
 
-func FuzzCheck(f *testing.F) {
+func FuzzPayload(f *testing.F) {
 	c := NewCodec(1)
 	f.Add([]byte("220 ready\r\n"), uint8(3))
 	f.Add(payloadOf(c, 64, 1, 2), uint8(3))
