@@ -8,6 +8,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ func (s *serving) serveMetrics(ctx context.Context, cmd *cobra.Command, where st
 	}
 	sockets, err := serve.Bind(ctx, serve.Want{Addrs: addrs, Port: addr.port, TCP: true})
 	if err != nil {
-		return nil, metricsFailure(cmd, err)
+		return nil, s.metricsFailure(cmd, err)
 	}
 	if reachable(addrs) {
 		s.note("note: other machines can reach the metrics; --metrics localhost:%d keeps them to this one", addr.port)
@@ -96,13 +97,23 @@ func metricsHandler(set *metrics.Set) http.Handler {
 }
 
 // metricsFailure words why --metrics' address could not be bound.
-func metricsFailure(cmd *cobra.Command, err error) error {
+func (s *serving) metricsFailure(cmd *cobra.Command, err error) error {
+	const another = "take another port: --metrics localhost:0"
+	var bound *serve.BindError
+	if sock.IsInUse(err) && errors.As(err, &bound) && s.listensOn(bound.Addr.Port()) {
+		return misuse(fmt.Errorf("--metrics: port %d is one of those that are served", bound.Addr.Port()), another)
+	}
 	told := aboutMetrics(bindFailure(cmd, err))
 	var e *exitError
 	if errors.As(told, &e) && sock.IsInUse(err) {
-		e.hints = []string{"take another port: --metrics localhost:0"}
+		e.hints = []string{another}
 	}
 	return told
+}
+
+// listensOn reports whether one of the server's own TCP sockets has a port.
+func (s *serving) listensOn(port uint16) bool {
+	return slices.ContainsFunc(s.sockets.TCP, func(l net.Listener) bool { return l.Addr().(*net.TCPAddr).AddrPort().Port() == port })
 }
 
 // aboutMetrics says which of a server's addresses an error is about.
