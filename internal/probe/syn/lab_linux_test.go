@@ -307,10 +307,26 @@ func TestNothingMissed(t *testing.T) {
 		r := open(t, engine, wideLast)
 		heard, s := job{wire: r, ports: "1-16", spaces: [][2]netip.Addr{{wide.Addr(), wideLast}}}.must(t)
 		checkTruth(t, engine, heard, s)
-		if tally := host.Tally(t); tally.Broken != 0 || tally.Resets != tally.Open {
-			t.Errorf("%s: %+v", engine, tally)
+		tally, dropped := host.Tally(t), dropped(t)
+		if tally.Broken != 0 || tally.Resets > tally.Open || tally.Open-tally.Resets > dropped {
+			t.Errorf("%s: %+v, the links dropped %d", engine, tally, dropped)
 		}
 	}
+}
+
+// dropped is how many packets the links had no room for: a busy machine empties their queues late. A probe that gets lost is
+// sent again, a reset is not: its peer asks for it by its next SYN-ACK.
+func dropped(t testing.TB) (n uint64) {
+	t.Helper()
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		s := l.Attrs().Statistics
+		n += s.TxDropped + s.RxDropped
+	}
+	return n
 }
 
 // 4,096 addresses of a network.
