@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,9 +23,7 @@ type Dialer struct {
 	Interface        string     // the only one they leave by; empty: any
 
 	epoll        int
-	mu           sync.Mutex // guards the next two: a Wake too late would write to whoever has the descriptor then
-	wake         int
-	closed       bool
+	waker        waker
 	events       []unix.EpollEvent
 	sockets      map[int]struct{} // all
 	idle4, idle6 []int            // those that are free
@@ -36,18 +33,10 @@ type Dialer struct {
 
 // NewDialer returns a Dialer. The caller closes it.
 func NewDialer() (*Dialer, error) {
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	d := &Dialer{events: make([]unix.EpollEvent, 256), sockets: map[int]struct{}{}, zones: zones{}}
+	var err error
+	d.epoll, err = openEpoll(&d.waker)
 	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(epoll)
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	d := &Dialer{epoll: epoll, wake: wake, events: make([]unix.EpollEvent, 256), sockets: map[int]struct{}{}, zones: zones{}}
-	if err := d.watch(wake, unix.EPOLLIN); err != nil {
-		d.Close()
 		return nil, err
 	}
 	return d, nil
@@ -60,26 +49,11 @@ func (d *Dialer) Close() {
 		_ = unix.Close(fd)
 	}
 	_ = unix.Close(d.epoll)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_ = unix.Close(d.wake)
-	d.closed = true
-}
-
-func (d *Dialer) watch(fd int, events uint32) error {
-	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(d.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}))
+	d.waker.close()
 }
 
 // Wake makes Wait return.
-func (d *Dialer) Wake() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return
-	}
-	one := [8]byte{1}
-	_, _ = unix.Write(d.wake, one[:]) // EAGAIN: the counter is full, so it wakes already
-}
+func (d *Dialer) Wake() { d.waker.wake() }
 
 // Wait waits until sockets have an outcome, Wake was called or the timeout (none below 0)
 // is over, and returns the sockets' descriptors in buf, and whether there may be more.
@@ -90,12 +64,11 @@ func (d *Dialer) Wait(buf []int, timeout time.Duration) (fds []int, more bool, e
 		return buf, false, os.NewSyscallError("epoll_wait", err)
 	}
 	for _, e := range d.events[:max(n, 0)] {
-		if int(e.Fd) != d.wake {
-			buf = append(buf, int(e.Fd))
+		if e.Fd == wakeEvent {
+			d.waker.noticed()
 			continue
 		}
-		var count [8]byte
-		_, _ = unix.Read(d.wake, count[:])
+		buf = append(buf, int(e.Fd))
 	}
 	return buf, n == len(d.events), nil
 }
@@ -245,7 +218,7 @@ func (d *Dialer) open(to netip.Addr) (int, error) {
 		return -1, os.NewSyscallError("socket", err)
 	}
 	if err = d.bind(fd, to, source); err == nil {
-		err = d.watch(fd, unix.EPOLLOUT|unix.EPOLLET)
+		err = epollAdd(d.epoll, fd, unix.EPOLLOUT|unix.EPOLLET, fd)
 	}
 	if err != nil {
 		_ = unix.Close(fd)

@@ -159,25 +159,6 @@ func TestWakeAndTimeout(t *testing.T) {
 	}
 }
 
-// A Wake that comes too late writes to nobody, whoever has the descriptor by now.
-func TestWakeAfterClose(t *testing.T) {
-	d, err := NewDialer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Close()
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_NONBLOCK); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = errors.Join(unix.Close(fds[0]), unix.Close(fds[1])) }()
-	d.wake = fds[1] // as it may well be, since its number is free
-	d.Wake()
-	if n, err := unix.Read(fds[0], make([]byte, 8)); err != unix.EAGAIN {
-		t.Errorf("%d bytes were written to a stranger, %v", n, err)
-	}
-}
-
 // What this machine cannot do is ours: it says nothing of the target.
 func TestOurs(t *testing.T) {
 	d := newDialer(t)

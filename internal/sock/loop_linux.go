@@ -2,36 +2,26 @@ package sock
 
 import (
 	"os"
-	"sync"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// A poller is an epoll instance and an eventfd that wakes it.
+// A poller is an epoll instance, and what wakes it.
 type poller struct {
 	epoll  int
+	waker  waker
 	events [256]unix.EpollEvent
 	keys   [256]int
-	mu     sync.Mutex // guards the next two: a Wake too late would write to whoever has the descriptor then
-	wake   int
-	closed bool
 }
 
 // NewLoop returns a Loop, which takes two descriptors. The caller closes it.
 func NewLoop() (*Loop, error) {
-	l := &Loop{poller{epoll: -1, wake: -1}}
+	l := &Loop{}
 	var err error
-	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		_ = unix.Close(l.epoll)
-		return nil, os.NewSyscallError("eventfd", err)
-	}
-	if err := l.control(unix.EPOLL_CTL_ADD, l.wake, unix.EPOLLIN); err != nil {
-		l.Close()
+	l.epoll, err = openEpoll(&l.waker)
+	if err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -40,22 +30,11 @@ func NewLoop() (*Loop, error) {
 // Close ends the Loop. Streams that it watched stay open.
 func (l *Loop) Close() {
 	_ = unix.Close(l.epoll)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_ = unix.Close(l.wake)
-	l.closed = true
+	l.waker.close()
 }
 
 // Wake makes Wait return.
-func (l *Loop) Wake() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return
-	}
-	one := [8]byte{1}
-	_, _ = unix.Write(l.wake, one[:]) // EAGAIN: the counter is full, so it wakes already
-}
+func (l *Loop) Wake() { l.waker.wake() }
 
 // Watch begins to wait for something to read from s.
 func (l *Loop) Watch(s *Stream) error { return l.control(unix.EPOLL_CTL_ADD, s.fd, unix.EPOLLIN) }
@@ -91,12 +70,11 @@ func (l *Loop) Wait(timeout time.Duration) []int {
 	}
 	keys := l.keys[:0]
 	for _, e := range l.events[:max(n, 0)] {
-		if int(e.Fd) != l.wake {
-			keys = append(keys, int(e.Fd))
+		if e.Fd == wakeEvent {
+			l.waker.noticed()
 			continue
 		}
-		var count [8]byte
-		_, _ = unix.Read(l.wake, count[:])
+		keys = append(keys, int(e.Fd))
 	}
 	return keys
 }

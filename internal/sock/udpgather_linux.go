@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,10 +35,8 @@ type Gather struct {
 	n     int
 	err   error
 
-	woken  atomic.Bool
-	mu     sync.Mutex // guards the next two: a Wake too late would write to whoever has the descriptor then
-	wake   int
-	closed bool
+	woken atomic.Bool
+	waker waker
 }
 
 // Gathers says that this system has Gathers.
@@ -48,29 +45,21 @@ const Gathers = true
 // ErrWoken is what Next returns after Wake.
 var ErrWoken = errors.New("woken")
 
-const (
-	// wakeEvent is what an event of the eventfd has for the place of a socket.
-	wakeEvent = -1
-	// askAll is up to how many sockets are read from without asking first which of them have something.
-	askAll = 2
-)
+// askAll is up to how many sockets are read from without asking first which of them have something.
+const askAll = 2
 
 // NewGather returns a Gather of us. The caller closes it, which leaves the sockets open.
 func NewGather(us []*UDP) (*Gather, error) { return newGather(MaxDatagram, us) }
 
 // newGather's size is that of a receive buffer.
 func newGather(size int, us []*UDP) (*Gather, error) {
-	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	g := &Gather{us: us, in: newInbox(size)}
+	epoll, err := openEpoll(&g.waker)
 	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(epoll)
-		return nil, os.NewSyscallError("eventfd", err)
+		return nil, err
 	}
 	_ = unix.SetNonblock(epoll, true) // or package os would not let the runtime wait for it
-	g := &Gather{us: us, in: newInbox(size), file: os.NewFile(uintptr(epoll), "epoll"), wake: wake}
+	g.file = os.NewFile(uintptr(epoll), "epoll")
 	g.try = g.look
 	if err := g.open(epoll); err != nil {
 		g.Close()
@@ -83,15 +72,8 @@ func (g *Gather) open(epoll int) (err error) {
 	if g.conn, err = g.file.SyscallConn(); err != nil {
 		return err
 	}
-	watch := func(fd, place int) error {
-		e := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(place)}
-		return os.NewSyscallError("epoll_ctl", unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &e))
-	}
-	if err := watch(g.wake, wakeEvent); err != nil {
-		return err
-	}
 	for i, u := range g.us {
-		if err := u.socket.control(func(fd int) error { return watch(fd, i) }); err != nil {
+		if err := u.socket.control(func(fd int) error { return epollAdd(epoll, fd, unix.EPOLLIN, i) }); err != nil {
 			return err
 		}
 		u.socket.gather.Store(g)
@@ -105,22 +87,13 @@ func (g *Gather) Close() {
 		u.socket.gather.CompareAndSwap(g, nil)
 	}
 	_ = g.file.Close()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_ = unix.Close(g.wake)
-	g.closed = true
+	g.waker.close()
 }
 
 // Wake makes Next return ErrWoken, the next one if nobody waits.
 func (g *Gather) Wake() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return
-	}
 	g.woken.Store(true)
-	one := [8]byte{1}
-	_, _ = unix.Write(g.wake, one[:]) // EAGAIN: the counter is full, so it wakes already
+	g.waker.wake()
 }
 
 // Next waits until one of the sockets has datagrams and returns its place in us and how many came. Their Data belongs to g and is
@@ -201,8 +174,7 @@ func (g *Gather) read(place int) bool {
 // wakeUp looks for who was closed: epoll says nothing of that.
 func (g *Gather) wakeUp() bool {
 	g.woken.Store(false)
-	var count [8]byte
-	_, _ = unix.Read(g.wake, count[:])
+	g.waker.noticed()
 	for i, u := range g.us {
 		if u.socket.closed.Load() {
 			g.place, g.n, g.err = i, 0, net.ErrClosed
