@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"syscall"
 
 	"sonde/internal/dial"
@@ -30,14 +31,13 @@ func (p *pinger) pingFailure(err error) error {
 		hangup   *measure.HangupError
 		signal   signalError
 	)
-	t := &talker{app: p.app, udp: p.udp}
 	switch {
 	case errors.As(err, &signal):
 		return failure(fmt.Errorf("%w before a connection to %s stood", err, p.peer()))
 	case errors.As(err, &refused):
-		return p.withFamily(t.dialFailure(refused))
+		return p.withFamily(dialFailure(refused, netip.AddrPort{}))
 	case errors.As(err, &secured):
-		return t.tlsFailure(secured)
+		return tlsFailure(secured)
 	case errors.As(err, &stranger):
 		return failure(fmt.Errorf("%s is no echo server: %w", p.peer(), err), p.otherwise())
 	case errors.As(err, &hangup):

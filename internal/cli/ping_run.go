@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -130,38 +129,12 @@ func (p *pinger) plan(d *pingDial, report pingReport) measure.Plan {
 // percent is a share as a person reads it.
 func percent(share float64) string { return fmt.Sprintf("%.3g %%", share*100) }
 
-const pingUsage = "name a host and a port: sonde ping localhost 9999"
-
 // destination reads HOST PORT or HOST:PORT.
-func (p *pinger) destination(args []string) error {
-	if len(args) == 0 {
-		return misuse(errors.New("no host given"), pingUsage)
-	}
-	if len(args) > 2 {
-		return misuse(fmt.Errorf("too many arguments: %q", args[2:]), pingUsage)
-	}
-	if strings.HasPrefix(args[0], unixPrefix) {
+func (p *pinger) destination(args []string) (err error) {
+	if len(args) > 0 && strings.HasPrefix(args[0], unixPrefix) {
 		return misuse(fmt.Errorf("ping has no %s", unixPrefix), "it measures TCP, TLS and UDP; such a socket is talked to: sonde talk "+args[0])
 	}
-	host, port, err := dial.SplitAddress(args[0])
-	_, notNumber := strconv.Atoi(host)
-	switch {
-	case len(args) == 1 && errors.Is(err, dial.ErrNoPort) && notNumber == nil:
-		return misuse(fmt.Errorf("no host given for port %s", host), "sonde ping localhost "+host)
-	case len(args) == 2 && err == nil:
-		return misuse(fmt.Errorf("two ports given: %s and %s", args[0], args[1]), "leave one out")
-	case len(args) == 2 && errors.Is(err, dial.ErrNoPort):
-		port = args[1]
-	case errors.Is(err, dial.ErrNoPort) && host != "":
-		return misuse(fmt.Errorf("no port given for %s", host), fmt.Sprintf("add one: sonde ping %s PORT", host))
-	case err != nil:
-		return misuse(fmt.Errorf("%q is no HOST:PORT: %w", args[0], err), "an IPv6 address goes in brackets: [::1]:9999")
-	}
-	if host == "" {
-		return misuse(errors.New("the host is empty"), pingUsage)
-	}
-	p.host = host
-	p.port, err = (&talker{app: p.app, udp: p.udp}).parsePort(port)
+	p.host, p.port, err = hostPort("ping", args, p.udp)
 	return err
 }
 

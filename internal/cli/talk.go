@@ -70,7 +70,7 @@ its number for a signal (Ctrl-C: 130).`,
   printf 'GET / HTTP/1.0\r\n\r\n' | sonde talk --tls --proxy socks5://localhost:9050 example.org 443
   echo hello | sonde talk --udp localhost:9999
   sonde talk unix:/run/server.sock`,
-		Args: t.checkArgs,
+		Args: t.checkFlags,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("wait") && t.wait == 0 {
 				t.wait = -1 // not at all
@@ -103,12 +103,8 @@ func (t *talker) register(cmd *cobra.Command) {
 	f.BoolVar(&t.noHistory, "no-history", false, "on a terminal: forget what was typed, and do not remember what was before")
 }
 
-func (t *talker) checkArgs(_ *cobra.Command, args []string) error {
+func (t *talker) checkFlags(*cobra.Command, []string) error {
 	switch {
-	case len(args) == 0:
-		return misuse(errors.New("no host given"), "name a host and a port: sonde talk localhost 9999")
-	case len(args) > 2:
-		return misuse(fmt.Errorf("too many arguments: %q", args[2:]), "name one host and one port: sonde talk localhost 9999")
 	case t.tcp && t.udp:
 		return misuse(errors.New("--tcp and --udp exclude each other"), "leave one out")
 	case t.one && !t.udp:

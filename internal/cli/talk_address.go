@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"sonde/internal/dial"
-	"sonde/internal/service"
 )
 
 // A destination is whom to talk to: a host and a port, or a socket in the file system.
@@ -32,29 +31,12 @@ const unixPrefix = "unix:"
 
 // destination reads HOST PORT, HOST:PORT or unix:PATH.
 func (t *talker) destination(args []string) (d destination, err error) {
-	if path, ok := strings.CutPrefix(args[0], unixPrefix); ok {
-		return destination{unix: path}, t.checkUnix(path, args[1:])
+	if len(args) > 0 && strings.HasPrefix(args[0], unixPrefix) {
+		d.unix = strings.TrimPrefix(args[0], unixPrefix)
+		return d, t.checkUnix(d.unix, args[1:])
 	}
-	host, portText, err := dial.SplitAddress(args[0])
-	if len(args) == 2 && err == nil {
-		return d, misuse(fmt.Errorf("two ports given: %s and %s", args[0], args[1]), "leave one out")
-	}
-	if len(args) == 2 && errors.Is(err, dial.ErrNoPort) {
-		portText, err = args[1], nil
-	}
-	_, noPort := strconv.ParseUint(host, 10, 16)
-	switch {
-	case errors.Is(err, dial.ErrNoPort) && noPort == nil:
-		return d, misuse(fmt.Errorf("no host given for port %s", host), fmt.Sprintf("name one: sonde talk localhost %s", host))
-	case errors.Is(err, dial.ErrNoPort) && host != "":
-		return d, misuse(fmt.Errorf("no port given for %s", host), fmt.Sprintf("add one: sonde talk %s PORT", host))
-	case err != nil:
-		return d, misuse(fmt.Errorf("%q is no HOST:PORT: %w", args[0], err), "an IPv6 address goes in brackets: [::1]:9999")
-	case host == "":
-		return d, misuse(errors.New("the host is empty"), "name a host and a port: sonde talk localhost 9999")
-	}
-	port, err := t.parsePort(portText)
-	return destination{host: host, port: port}, err
+	d.host, d.port, err = hostPort("talk", args, t.udp)
+	return d, err
 }
 
 // checkUnix refuses what a socket in the file system cannot be, or be asked for.
@@ -77,39 +59,6 @@ func (t *talker) checkUnix(path string, more []string) error {
 		return misuse(errors.New("--proxy does not go with a unix: socket"), "leave it out: no proxy sees this machine's sockets")
 	}
 	return nil
-}
-
-// parsePort reads a number or a service's name.
-func (t *talker) parsePort(text string) (uint16, error) {
-	n, err := strconv.Atoi(text)
-	switch {
-	case err == nil && n >= 1 && n <= 65535:
-		return uint16(n), nil
-	case err == nil || errors.Is(err, strconv.ErrRange):
-		return 0, misuse(fmt.Errorf("port %s is not between 1 and 65535", text))
-	}
-	ports := service.Ports(text, t.udp)
-	switch {
-	case len(ports) == 1:
-		return ports[0], nil
-	case len(ports) > 1:
-		return 0, misuse(fmt.Errorf("%q has several ports: %s", text, strings.Trim(fmt.Sprint(ports), "[]")), "name one of them by number")
-	}
-	hint := "name a port by its number, 1 to 65535, or by its service, as http"
-	if near, ok := nearest(text, serviceNames(t.udp)); ok {
-		hint = fmt.Sprintf("did you mean %s?", near)
-	}
-	return 0, misuse(fmt.Errorf("%q is neither a port nor a known service", text), hint)
-}
-
-// serviceNames returns the names of services, the commonest first: of two slips that are
-// as near, the likelier is meant.
-func serviceNames(udp bool) []string {
-	var names []string
-	for _, port := range service.Top(1000, udp) {
-		names = append(names, service.Name(port, udp))
-	}
-	return append(names, service.Names(udp)...)
 }
 
 // parseSource reads --source ADDR[:PORT].

@@ -97,7 +97,7 @@ func (t *talker) dialUDP(ctx context.Context, d dial.Dialer, addrs []netip.AddrP
 			return nil, err
 		}
 		if i == len(addrs)-1 {
-			return nil, t.dialFailure(e)
+			return nil, dialFailure(e, d.Source)
 		}
 		l.hard = true
 		t.warn("%v; trying %v", dialWords(e, d.Source), addrs[i+1].Addr())
@@ -120,10 +120,10 @@ func (t *talker) race(ctx context.Context, d dial.Dialer, addrs []netip.AddrPort
 		l.hard = t.tellLost(a, e, d.Source) || l.hard
 	}
 	if err != nil && t.proxyURL != "" {
-		return nil, t.hopFailure(t.proxy, e)
+		return nil, hopFailure(t.proxy, e, d.Source)
 	}
 	if err != nil {
-		return nil, t.dialFailure(e)
+		return nil, dialFailure(e, d.Source)
 	}
 	l.Conn = conn
 	whom := conn.RemoteAddr().String()
@@ -184,7 +184,7 @@ func (t *talker) startTLS(ctx context.Context, d dial.Dialer, l *link, to destin
 	conn, err := d.StartTLS(ctx, l.Conn, to.String(), t.trust)
 	var e *dial.TLSError
 	if errors.As(err, &e) {
-		return t.tlsFailure(e)
+		return tlsFailure(e)
 	}
 	if err != nil {
 		return err

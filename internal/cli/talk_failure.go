@@ -32,8 +32,7 @@ func dialWords(e *dial.Error, source netip.AddrPort) error {
 }
 
 // dialFailure adds the exit code and the next step.
-func (t *talker) dialFailure(e *dial.Error) error {
-	source, _ := t.parseSource()
+func dialFailure(e *dial.Error, source netip.AddrPort) error {
 	words := dialWords(e, source)
 	scan := fmt.Sprintf("see what the host answers: sonde scan --host %v --ports %d", e.Addr.Addr(), e.Addr.Port())
 	switch {
@@ -70,9 +69,9 @@ func (t *talker) dialFailure(e *dial.Error) error {
 }
 
 // hopFailure is dialFailure's for the way to a proxy.
-func (t *talker) hopFailure(p dial.Proxy, e *dial.Error) error {
+func hopFailure(p dial.Proxy, e *dial.Error, source netip.AddrPort) error {
 	var told *exitError
-	if !errors.As(t.dialFailure(e), &told) {
+	if !errors.As(dialFailure(e, source), &told) {
 		return e
 	}
 	if e.Ending == sock.Reset {
@@ -134,7 +133,7 @@ func unixFailure(e *dial.UnixError) error {
 }
 
 // tlsFailure adds the exit code and the next step.
-func (t *talker) tlsFailure(e *dial.TLSError) error {
+func tlsFailure(e *dial.TLSError) error {
 	switch e.Ending {
 	case sock.TimedOut:
 		return &exitError{code: exitTimedOut, err: e, hints: []string{doubtTLS}}

@@ -211,7 +211,7 @@ func (f *flow) converse(ctx context.Context) error {
 	if over.Err() != nil { // the receiver knows better
 		err = nil
 	}
-	abandon(f.conn)
+	dial.Abandon(f.conn)
 	if heard := <-received; err == nil {
 		err = heard
 	}
@@ -222,28 +222,16 @@ func (f *flow) converse(ctx context.Context) error {
 func (f *flow) part() {
 	half, ok := f.conn.(interface{ CloseWrite() error })
 	if f.run.Abrupt || !ok || f.conn.SetDeadline(time.Now().Add(parting)) != nil || half.CloseWrite() != nil {
-		abandon(f.conn)
+		dial.Abandon(f.conn)
 	}
 }
 
 // sever ends a connection that nobody holds.
 func (f *flow) sever() {
 	if f.conn != nil {
-		abandon(f.conn)
+		dial.Abandon(f.conn)
 		f.conn = nil
 	}
-}
-
-// abandon closes a connection without TIME_WAIT: by a reset, where it stands.
-func abandon(conn net.Conn) {
-	under := conn
-	if secured, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		under = secured.NetConn()
-	}
-	if tcp, ok := under.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = under.Close()
 }
 
 // receive reads until the connection ends, and returns why.

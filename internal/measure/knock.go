@@ -136,7 +136,7 @@ func (k *knocker) one(ctx context.Context, index int, seq uint64, intended time.
 		if k.Event != nil {
 			k.event(Event{Kind: Opened, Conn: index, Phases: phases, Local: conn.LocalAddr(), Remote: conn.RemoteAddr()})
 		}
-		abandon(conn)
+		dial.Abandon(conn)
 	case ctx.Err() != nil:
 		return // pending: it was interrupted
 	case sock.IsLimit(err):
