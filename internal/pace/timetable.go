@@ -62,8 +62,11 @@ func (t *Timetable) Due(now time.Time, most uint64) uint64 {
 		return t.given
 	}
 	n := last.first + uint64(float64(now.Sub(last.start))/t.interval) + 1
-	for n > t.given && t.in(last, n-1).After(now) {
-		n-- // rounding
+	for n > t.given && t.in(last, n-1).After(now) { // both are rounding
+		n--
+	}
+	for n < most && !t.in(last, n).After(now) {
+		n++
 	}
 	t.given = max(t.given, min(n, most))
 	return t.given

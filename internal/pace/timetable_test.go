@@ -39,6 +39,18 @@ func TestTimetable(t *testing.T) {
 	})
 }
 
+// A time that is rounded down to now is due now.
+func TestTimetableRounds(t *testing.T) {
+	start := time.Unix(1000, 0)
+	table := NewTimetable(start, 8.835507375e+06)
+	for _, at := range []time.Duration{28 * time.Millisecond, 67 * time.Millisecond} {
+		due := table.Due(start.Add(at), 1e9)
+		if last, next := table.At(due-1).Sub(start), table.At(due).Sub(start); last > at || next <= at {
+			t.Errorf("at %v number %d is given, of %v; the next is due at %v", at, due-1, last, next)
+		}
+	}
+}
+
 // A process that was stopped for a minute does not send a minute's probes at once.
 func TestTimetableIsMovedNotCaughtUp(t *testing.T) {
 	start := time.Unix(1000, 0)
