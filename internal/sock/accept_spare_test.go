@@ -112,12 +112,17 @@ func (g *greedy) steal() error {
 	if err := g.spare.Close(); err != nil {
 		return err
 	}
-	taken := g.take()
-	if len(taken) != 1 {
-		return fmt.Errorf("%d descriptors were free", len(taken))
+	for begun := time.Now(); time.Since(begun) < 5*time.Second; {
+		switch taken := g.take(); len(taken) {
+		case 0: // an acceptor has it: accept(2) takes one before it looks whether anybody is there
+		case 1:
+			g.stolen = taken[0]
+			return nil
+		default:
+			return fmt.Errorf("%d descriptors were free", len(taken))
+		}
 	}
-	g.stolen = taken[0]
-	return nil
+	return errors.New("the spare cannot be had")
 }
 
 // giveBack gives back what was stolen.
@@ -140,6 +145,7 @@ func beGreedy(kind string, between func(*greedy) error) {
 	g := &greedy{spare: NewSpare()}
 	failed := make(chan error)
 	var addrs []any
+	var refuse []func()
 	for range 2 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -147,16 +153,19 @@ func beGreedy(kind string, between func(*greedy) error) {
 		}
 		addrs = append(addrs, l.Addr())
 		if kind == "net" {
-			go refuseAll(NewAcceptor(l, g.spare), failed)
+			refuse = append(refuse, func() { refuseAll(NewAcceptor(l, g.spare), failed) })
 		} else if streams, err := ListenStreams(l); err == nil {
-			go refuseAll(NewAcceptor(streams, g.spare), failed)
+			refuse = append(refuse, func() { refuseAll(NewAcceptor(streams, g.spare), failed) })
 		} else {
 			addrs = nil
 			break
 		}
 	}
 	fmt.Println(addrs...)
-	kept := g.take()
+	kept := g.take() // before anybody accepts, who would have one for a moment
+	for _, r := range refuse {
+		go r()
+	}
 	for {
 		if err := between(g); err != nil {
 			fmt.Println(err)
